@@ -77,8 +77,10 @@ void ij_json_key(ij_json *json, const char *key) {
 
 void ij_json_string(ij_json *json, const char *text) {
     begin_value(json);
-    if (text) append_quoted(json, text);
-    else append(json, "null", 4);
+    if (text)
+        append_quoted(json, text);
+    else
+        append(json, "null", 4);
 }
 
 void ij_number_text(double value, char out[32]) {
@@ -109,7 +111,9 @@ void ij_json_bool(ij_json *json, bool value) {
     append(json, value ? "true" : "false", value ? 4 : 5);
 }
 
-void ij_json_raw(ij_json *json, const char *text) { append(json, text, strlen(text)); }
+void ij_json_raw(ij_json *json, const char *text) {
+    append(json, text, strlen(text));
+}
 
 void ij_json_clear(ij_json *json) {
     json->length = 0;

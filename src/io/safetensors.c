@@ -42,9 +42,13 @@ static const struct {
 #undef DTYPE_ROW
 };
 
-const char *ij_safetensors_dtype_name(ij_safetensors_dtype dtype) { return dtypes[dtype].name; }
+const char *ij_safetensors_dtype_name(ij_safetensors_dtype dtype) {
+    return dtypes[dtype].name;
+}
 
-size_t ij_safetensors_dtype_bytes(ij_safetensors_dtype dtype) { return dtypes[dtype].bytes; }
+size_t ij_safetensors_dtype_bytes(ij_safetensors_dtype dtype) {
+    return dtypes[dtype].bytes;
+}
 
 void ij_shape_text(char *out, size_t out_bytes, int ndim, const int64_t *shape) {
     size_t used = (size_t)snprintf(out, out_bytes, "[");
@@ -69,9 +73,11 @@ static ij_status parse_shape(const ij_safetensors *file, const cJSON *shape, ij_
     cJSON_ArrayForEach(item, shape) {
         uint64_t dim;
         if (!whole_number(item, &dim))
-            return ij_fail(err, IJ_ERROR_FORMAT, "%s: tensor %s: dimension %d is not a whole number", file->name, tensor->name, tensor->ndim);
+            return ij_fail(err, IJ_ERROR_FORMAT, "%s: tensor %s: dimension %d is not a whole number", file->name, tensor->name,
+                           tensor->ndim);
         if (tensor->ndim == IJ_SAFETENSORS_MAX_DIMS)
-            return ij_fail(err, IJ_ERROR_FORMAT, "%s: tensor %s has more than %d dimensions", file->name, tensor->name, IJ_SAFETENSORS_MAX_DIMS);
+            return ij_fail(err, IJ_ERROR_FORMAT, "%s: tensor %s has more than %d dimensions", file->name, tensor->name,
+                           IJ_SAFETENSORS_MAX_DIMS);
         tensor->shape[tensor->ndim++] = (int64_t)dim;
         if (dim && count > (uint64_t)INT64_MAX / 8 / dim)
             return ij_fail(err, IJ_ERROR_FORMAT, "%s: tensor %s: the product of its dimensions overflows", file->name, tensor->name);
@@ -88,7 +94,8 @@ static ij_status parse_tensor(const ij_safetensors *file, const cJSON *entry, ij
     const char *text = cJSON_IsString(dtype) ? dtype->valuestring : "(none)";
     int found = 0;
     while (found < IJ_COUNT(dtypes) && strcmp(dtypes[found].name, text) != 0) found++;
-    if (found == IJ_COUNT(dtypes)) return ij_fail(err, IJ_ERROR_FORMAT, "%s: tensor %s has unknown dtype %.40s", file->name, tensor->name, text);
+    if (found == IJ_COUNT(dtypes))
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s: tensor %s has unknown dtype %.40s", file->name, tensor->name, text);
     tensor->dtype = (ij_safetensors_dtype)found;
     IJ_TRY(parse_shape(file, cJSON_GetObjectItemCaseSensitive(entry, "shape"), tensor, err));
 
@@ -124,7 +131,8 @@ static ij_status parse_json(ij_safetensors *file, ij_error *err) {
     int64_t nodes = 0;
     for (uint64_t i = 0; i < length; i++) nodes += source[i] == ',' || source[i] == '[' || source[i] == '{';
     if (nodes > HEADER_NODES_MAX)
-        return ij_fail(err, IJ_ERROR_FORMAT, "%s: header with %lld values, at most %d are read", file->name, (long long)nodes, HEADER_NODES_MAX);
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s: header with %lld values, at most %d are read", file->name, (long long)nodes,
+                       HEADER_NODES_MAX);
 
     char *text; /* with a final 0, which the parser's look-ahead needs */
     IJ_TRY(ij_copy_text(&text, source, (size_t)length, err));
@@ -191,8 +199,8 @@ static ij_status parse_header(ij_safetensors *file, ij_error *err) {
                 return ij_fail(err, IJ_ERROR_FORMAT, "%s: __metadata__ is not one JSON object", file->name);
             file->metadata = entry;
             const cJSON *pair;
-            cJSON_ArrayForEach(pair, entry) if (!cJSON_IsString(pair))
-                return ij_fail(err, IJ_ERROR_FORMAT, "%s: metadata %s is not a text", file->name, pair->string);
+            cJSON_ArrayForEach(pair, entry) if (!cJSON_IsString(pair)) return ij_fail(err, IJ_ERROR_FORMAT, "%s: metadata %s is not a text",
+                                                                                      file->name, pair->string);
         } else {
             IJ_TRY(parse_tensor(file, entry, &file->tensors[file->count], err));
             file->count++;
@@ -234,15 +242,21 @@ static ij_status open_common(const char *name, const void *bytes, size_t count, 
     ij_safetensors *file;
     IJ_TRY(ij_alloc(&file, 1, sizeof *file, "safetensors file", err));
     ij_status status = ij_copy_text(&file->name, name, strlen(name), err);
-    if (status == IJ_OK && bytes) file->bytes = bytes, file->size = count;
-    else if (status == IJ_OK) status = map_file(file, err);
+    if (status == IJ_OK && bytes)
+        file->bytes = bytes, file->size = count;
+    else if (status == IJ_OK)
+        status = map_file(file, err);
     if (status == IJ_OK) status = parse_header(file, err);
-    if (status == IJ_OK) *out = file;
-    else ij_safetensors_close(file);
+    if (status == IJ_OK)
+        *out = file;
+    else
+        ij_safetensors_close(file);
     return status;
 }
 
-ij_status ij_safetensors_open(const char *path, ij_safetensors **out, ij_error *err) { return open_common(path, NULL, 0, out, err); }
+ij_status ij_safetensors_open(const char *path, ij_safetensors **out, ij_error *err) {
+    return open_common(path, NULL, 0, out, err);
+}
 
 ij_status ij_safetensors_open_memory(const void *bytes, size_t count, const char *name, ij_safetensors **out, ij_error *err) {
     return open_common(name, bytes ? bytes : "", count, out, err);
@@ -258,9 +272,13 @@ void ij_safetensors_close(ij_safetensors *file) {
     free(file);
 }
 
-int64_t ij_safetensors_count(const ij_safetensors *file) { return file->count; }
+int64_t ij_safetensors_count(const ij_safetensors *file) {
+    return file->count;
+}
 
-const ij_safetensors_tensor *ij_safetensors_at(const ij_safetensors *file, int64_t i) { return &file->tensors[i]; }
+const ij_safetensors_tensor *ij_safetensors_at(const ij_safetensors *file, int64_t i) {
+    return &file->tensors[i];
+}
 
 const ij_safetensors_tensor *ij_safetensors_find(const ij_safetensors *file, const char *name) {
     ij_safetensors_tensor key = {.name = name};
@@ -289,7 +307,9 @@ const char *ij_safetensors_get(const ij_safetensors *file, const char *key) {
     return item ? item->valuestring : NULL;
 }
 
-int64_t ij_safetensors_pairs(const ij_safetensors *file) { return cJSON_GetArraySize(file->metadata); }
+int64_t ij_safetensors_pairs(const ij_safetensors *file) {
+    return cJSON_GetArraySize(file->metadata);
+}
 
 void ij_safetensors_pair(const ij_safetensors *file, int64_t i, const char **key, const char **value) {
     const cJSON *item = cJSON_GetArrayItem(file->metadata, (int)i);

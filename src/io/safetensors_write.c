@@ -125,8 +125,7 @@ static ij_status build_header(const ij_safetensors_writer *writer, ij_json *json
     ij_json_key(json, "ijepa.checksum");
     *digits_at = (size_t)json->length + 1;
     ij_json_string(json, "0000000000000000");
-    for (int64_t i = 0; i < writer->pair_count; i++)
-        ij_json_key(json, writer->pairs[i].key), ij_json_string(json, writer->pairs[i].value);
+    for (int64_t i = 0; i < writer->pair_count; i++) ij_json_key(json, writer->pairs[i].key), ij_json_string(json, writer->pairs[i].value);
     ij_json_close(json, '}');
     uint64_t offset = 0;
     for (int64_t i = 0; i < writer->count; i++) {
@@ -151,8 +150,10 @@ static ij_status write_tensor(ij_file_writer *file, ij_checksum *sum, const pend
     for (uint64_t done = 0; done < tensor->bytes;) {
         size_t bytes = tensor->bytes - done < CHUNK_BYTES ? (size_t)(tensor->bytes - done) : CHUNK_BYTES;
         const void *data = chunk;
-        if (tensor->fill) IJ_TRY(tensor->fill(tensor->user, done, chunk, bytes, err));
-        else data = (const char *)tensor->data + done;
+        if (tensor->fill)
+            IJ_TRY(tensor->fill(tensor->user, done, chunk, bytes, err));
+        else
+            data = (const char *)tensor->data + done;
         ij_checksum_add(sum, data, bytes);
         IJ_TRY(ij_file_write(file, data, bytes, err));
         done += bytes;
