@@ -11,12 +11,12 @@
 set -euo pipefail
 
 root=${IJEPA_ROOT:-/var/cache/ijepa/debian13}
-stamp=$root/.ijepa-complete-3 # raise the number when the package lists below change
+stamp=$root/.ijepa-complete-4 # raise the number when the package lists below change
 mirror=${IJEPA_MIRROR:-http://deb.debian.org/debian}
 
 packages=(gcc g++ clang libclang-rt-19-dev make cmake ninja-build pkg-config git ca-certificates
     glslang-tools glslc spirv-tools libvulkan-dev libvulkan-volk-dev vulkan-validationlayers vulkan-tools
-    check libyaml-dev libyyjson-dev libjpeg62-turbo-dev libpng-dev libstb-dev python3 xz-utils
+    check libyaml-dev libcjson-dev zlib1g-dev libjpeg62-turbo-dev libpng-dev libstb-dev python3 xz-utils
     clang-format dataset-fashion-mnist)
 
 say() { printf 'debian13: %s\n' "$*" >&2; }

@@ -1,0 +1,175 @@
+/* The only user of Vulkan: devices, memory, kernels, programs (record once, replay).      layer: gpu; uses: base
+ *
+ * Life of a program that computes:
+ *   gpu_device_open     picks a device and says which
+ *   gpu_arena_create, gpu_reserve ...     says what memory is needed: nothing is allocated yet, so a plan can be printed
+ *   gpu_arena_commit    allocates it, in blocks of at most 1 GiB
+ *   gpu_program_create, gpu_dispatch ..., gpu_program_finish    records the work once; barriers are computed here
+ *   gpu_submit, gpu_wait     replays it, as often as wanted; between the two the host is free
+ *
+ * Invariants
+ *   1. A tensor is (arena, block, offset, bytes); offsets are multiples of 256; a tensor never crosses a block.
+ *   2. Which bindings a kernel reads and writes is read from its SPIR-V (readonly / writeonly), never declared twice.
+ *   3. A barrier stands between two dispatches exactly when they touch overlapping bytes and one of them writes.
+ *   4. A submission is split by estimated flops, so that no driver's watchdog ends it.
+ * A device and what belongs to it are used by one thread at a time. */
+#ifndef IJ_GPU_GPU_H
+#define IJ_GPU_GPU_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- device ------------------------------------------------------------------------------------------------------------- */
+
+typedef struct gpu_device gpu_device;
+
+typedef enum gpu_kind { GPU_KIND_OTHER, GPU_KIND_INTEGRATED, GPU_KIND_DISCRETE, GPU_KIND_VIRTUAL, GPU_KIND_CPU } gpu_kind;
+
+typedef struct gpu_info {
+    char name[256];
+    char driver[512]; /* driver name and version text */
+    char identity[64]; /* vendor:device:driver version:pipeline cache id; keys caches */
+    gpu_kind kind;
+    uint32_t vendor;
+    uint32_t api_major, api_minor, api_patch;
+    uint32_t subgroup_size, subgroup_min, subgroup_max; /* min = max = size where subgroup size control is absent */
+    bool subgroup_arithmetic;
+    uint32_t shared_bytes;      /* of a workgroup */
+    uint32_t invocations_max;   /* of a workgroup */
+    uint32_t groups_max[3];
+    uint32_t push_bytes;
+    uint64_t range_max;         /* bytes one binding may span */
+    uint64_t allocation_max;
+    uint64_t heap_bytes;        /* largest device-local heap */
+    uint64_t budget_bytes;      /* what may still be used of it, where the driver tells; else heap_bytes */
+    double tick_ns;             /* of a timestamp; 0: no timestamps */
+    const char *refused;        /* why this device cannot be used; NULL: it can */
+} gpu_info;
+
+typedef struct gpu_device_desc {
+    const char *select;       /* index, or a part of the name, any case [the best: discrete, integrated, virtual, CPU] */
+    bool validation;          /* validation layers with synchronisation checks; messages are counted */
+    const char *cache_folder; /* where compiled pipelines are kept [not kept] */
+} gpu_device_desc;
+
+/* All devices of all drivers. *infos is one allocation, free() it. No driver at all is IJ_ERROR_DEVICE with a hint. */
+ij_status gpu_list(bool validation, gpu_info **infos, int *count, ij_error *err);
+
+ij_status gpu_device_open(const gpu_device_desc *desc, gpu_device **out, ij_error *err);
+void gpu_device_close(gpu_device *device); /* after everything made from it is gone; NULL is fine */
+const gpu_info *gpu_device_info(const gpu_device *device);
+
+/* Messages of the validation layers so far, and the first one's text ("" if none). */
+int gpu_device_messages(const gpu_device *device, const char **first);
+
+/* ---- memory ------------------------------------------------------------------------------------------------------------- */
+
+typedef struct gpu_arena gpu_arena;
+
+typedef enum gpu_memory {
+    GPU_MEMORY_DEVICE,   /* device-local, not mapped */
+    GPU_MEMORY_UPLOAD,   /* host writes, device reads; mapped */
+    GPU_MEMORY_READBACK, /* device writes, host reads; mapped, cached where there is such memory */
+} gpu_memory;
+
+typedef struct gpu_tensor {
+    gpu_arena *arena;
+    uint32_t block;
+    uint64_t offset, bytes;
+} gpu_tensor;
+
+ij_status gpu_arena_create(gpu_device *device, const char *name, gpu_memory memory, gpu_arena **out, ij_error *err);
+void gpu_arena_destroy(gpu_arena *arena); /* NULL is fine; the device must be idle */
+
+/* Reserves bytes (rounded up to 16) before the commit. `what` names the tensor in errors. Fails when it exceeds what one
+ * binding may span, or after the commit. */
+ij_status gpu_reserve(gpu_arena *arena, uint64_t bytes, const char *what, gpu_tensor *out, ij_error *err);
+
+/* Scratch reuse: what is reserved after a rewind overlays what was reserved after the mark. The arena's size is the maximum. */
+typedef struct gpu_mark {
+    uint32_t block;
+    uint64_t offset;
+} gpu_mark;
+gpu_mark gpu_arena_mark(const gpu_arena *arena);
+void gpu_arena_rewind(gpu_arena *arena, gpu_mark mark);
+
+uint64_t gpu_arena_bytes(const gpu_arena *arena);
+
+/* Allocates all blocks; contents are undefined. On failure the error names the arena, what it needs and what the heap has. */
+ij_status gpu_arena_commit(gpu_arena *arena, ij_error *err);
+
+/* A part of a tensor; offset must be a multiple of 256 (checked by assert). */
+gpu_tensor gpu_part(gpu_tensor tensor, uint64_t offset, uint64_t bytes);
+
+/* Host address of a tensor in an UPLOAD or READBACK arena. */
+void *gpu_map(gpu_tensor tensor);
+
+/* Blocking copies between host and a device tensor, through the device's staging memory; for set-up and tests, not for steps. */
+ij_status gpu_write(gpu_device *device, gpu_tensor to, uint64_t offset, const void *data, uint64_t bytes, ij_error *err);
+ij_status gpu_read(gpu_device *device, gpu_tensor from, uint64_t offset, void *data, uint64_t bytes, ij_error *err);
+
+/* ---- kernels ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct gpu_kernel gpu_kernel;
+
+#define GPU_BINDINGS_MAX 16
+#define GPU_SPECS_MAX 24
+#define GPU_PUSH_BYTES_MAX 128
+
+typedef struct gpu_kernel_desc {
+    const char *shader; /* a variant's name, as in the shader's own `//! variant NAME` line */
+    uint32_t specs[GPU_SPECS_MAX]; /* values of constant_id 0 .. spec_count - 1; floats by their bits */
+    uint32_t spec_count;
+    uint32_t subgroup_size; /* required size [any] */
+} gpu_kernel_desc;
+
+/* The pipeline for desc, compiled at most once per device. Owned by the device. */
+ij_status gpu_kernel_get(gpu_device *device, const gpu_kernel_desc *desc, gpu_kernel **out, ij_error *err);
+
+/* ---- programs ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct gpu_program gpu_program;
+
+typedef struct gpu_dispatch_desc {
+    gpu_kernel *kernel;
+    const char *label;                     /* op and what for, "matmul_nt blocks.3.mlp.fc1"; copied */
+    gpu_tensor tensors[GPU_BINDINGS_MAX];  /* binding i; a zero tensor (arena NULL) stands for "unused", bound to a dummy */
+    uint32_t tensor_count;
+    const void *push;
+    uint32_t push_bytes;
+    uint32_t groups[3]; /* 0 counts as 1; a dispatch with more groups than the device takes is a programmer's error */
+    double flops, bytes; /* for the report and for splitting submissions */
+} gpu_dispatch_desc;
+
+ij_status gpu_program_create(gpu_device *device, const char *name, bool profile, gpu_program **out, ij_error *err);
+void gpu_program_destroy(gpu_program *program); /* NULL is fine; must not be running */
+gpu_device *gpu_program_device(const gpu_program *program);
+ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_error *err);
+ij_status gpu_copy(gpu_program *program, gpu_tensor to, gpu_tensor from, uint64_t bytes, ij_error *err);
+ij_status gpu_fill(gpu_program *program, gpu_tensor to, uint32_t word, ij_error *err);
+ij_status gpu_program_finish(gpu_program *program, ij_error *err);
+
+/* Prefix of the labels that follow, "blocks.3."; "" for none. Copied. */
+void gpu_program_scope(gpu_program *program, const char *prefix);
+
+/* Queues a finished program behind all that was queued before; *ticket (may be NULL) is what gpu_wait takes. A program may be
+ * queued again before it is done: it waits for itself. */
+ij_status gpu_submit(gpu_program *program, uint64_t *ticket, ij_error *err);
+ij_status gpu_wait(gpu_device *device, uint64_t ticket, ij_error *err);
+ij_status gpu_run(gpu_program *program, ij_error *err); /* submit and wait */
+
+typedef struct gpu_op_time {
+    const char *label; /* owned by the program */
+    double seconds, flops, bytes;
+} gpu_op_time;
+
+/* Times of the last run of a program made with profile, in order of recording; *rows is owned by the program. */
+ij_status gpu_program_times(gpu_program *program, const gpu_op_time **rows, int *count, ij_error *err);
+
+int gpu_program_dispatches(const gpu_program *program);
+int gpu_program_barriers(const gpu_program *program);
+
+#endif

@@ -1,0 +1,91 @@
+/* What the files of the gpu layer share among themselves.      layer: gpu (private); uses: base, Vulkan through volk */
+#ifndef IJ_GPU_VK_H
+#define IJ_GPU_VK_H
+
+#include "gpu/gpu.h"
+
+#include <volk.h>
+
+#define GPU_BLOCK_BYTES ((uint64_t)1 << 30)
+#define GPU_STAGING_BYTES ((uint64_t)16 << 20)
+#define GPU_ALIGN 256u
+
+struct gpu_kernel {
+    gpu_kernel_desc desc;
+    char shader[96];
+    uint32_t binding_count;
+    uint32_t reads, writes; /* bit i: binding i */
+    VkDescriptorSetLayout set_layout;
+    VkPipelineLayout layout;
+    VkPipeline pipeline;
+    struct gpu_kernel *next;
+};
+
+struct gpu_device {
+    gpu_info info;
+    VkInstance instance;
+    VkDebugUtilsMessengerEXT messenger;
+    VkPhysicalDevice physical;
+    VkDevice handle;
+    struct VolkDeviceTable vk;
+    VkQueue queue;
+    uint32_t queue_family;
+    VkPhysicalDeviceMemoryProperties memory;
+    VkCommandPool pool;
+    VkSemaphore timeline;
+    uint64_t submitted; /* last value handed out */
+    VkPipelineCache cache;
+    char cache_path[4096];
+    bool cache_dirty;
+    bool subgroup_control;
+    gpu_kernel *kernels;
+    gpu_arena *dummy_arena, *staging_arena;
+    gpu_tensor dummy, staging;
+    int messages;
+    char first_message[1024];
+};
+
+typedef struct gpu_block {
+    uint64_t bytes;
+    VkBuffer buffer;
+    VkDeviceMemory memory;
+    void *mapped;
+} gpu_block;
+
+struct gpu_arena {
+    gpu_device *device;
+    char name[64];
+    gpu_memory kind;
+    bool committed;
+    gpu_block *blocks;
+    int64_t block_count, block_capacity;
+    uint32_t block; /* where the next reservation goes */
+    uint64_t offset;
+};
+
+/* An embedded shader. The table is generated at build time from the shaders' `//! variant` lines. */
+typedef struct gpu_shader {
+    const char *name;
+    const uint32_t *words;
+    uint32_t word_count;
+} gpu_shader;
+extern const gpu_shader gpu_shaders[];
+extern const int gpu_shader_count;
+
+/* Binding count and access of a shader, read from its words. */
+ij_status gpu_spirv_bindings(const gpu_shader *shader, uint32_t *count, uint32_t *reads, uint32_t *writes, ij_error *err);
+
+/* Fills err from a Vulkan result; `doing` says what failed. */
+ij_status gpu_vk_fail(gpu_device *device, VkResult result, const char *doing, ij_error *err);
+#define GPU_VK(device, call, doing, err)                                                                                                   \
+    do {                                                                                                                                   \
+        VkResult gpu_vk_result_ = (call);                                                                                                  \
+        if (gpu_vk_result_ != VK_SUCCESS) return gpu_vk_fail(device, gpu_vk_result_, doing, err);                                          \
+    } while (0)
+
+VkBuffer gpu_tensor_buffer(gpu_tensor tensor);
+void gpu_kernels_destroy(gpu_device *device);
+ij_status gpu_cache_load(gpu_device *device, const char *folder, ij_error *err);
+void gpu_cache_save(gpu_device *device);
+
+#endif
