@@ -1,0 +1,64 @@
+/* The table of trained tensors, and where they live on the device.       layer: model; uses: base, gpu
+ *
+ * Order of the table: encoder with decay, encoder without, predictor with, predictor without. Names and shapes are those of
+ * the released checkpoints (without the `module.` prefix). Positions are fixed and not in the table.
+ *
+ * Invariants: weights, gradients and both moments are reserved in the same order in arenas of their own, so entry i has the
+ * same block and offset in each; the target encoder's arena holds the table's encoder part in the same order. */
+#ifndef IJ_MODEL_PARAMS_H
+#define IJ_MODEL_PARAMS_H
+
+#include "gpu/gpu.h"
+#include "model/config.h"
+
+#include <stdbool.h>
+
+typedef enum ij_init { IJ_INIT_NORMAL, IJ_INIT_ZERO, IJ_INIT_ONE } ij_init;
+
+typedef struct ij_param {
+    char name[80];    /* within its net: "blocks.3.attn.qkv.weight" */
+    int64_t shape[4];
+    int dims;
+    int64_t count;    /* elements */
+    bool predictor;   /* else encoder */
+    bool decay;       /* weight decay applies: more than one dimension and not a bias */
+    ij_init init;     /* normal: mean 0, standard deviation 0.02 */
+} ij_param;
+
+typedef struct ij_param_table {
+    ij_param *params;
+    int count, encoder_count; /* the first encoder_count belong to the encoder */
+    int64_t elements, encoder_elements;
+} ij_param_table;
+
+ij_status ij_param_table_make(const ij_model_config *config, ij_param_table *out, ij_error *err);
+void ij_param_table_free(ij_param_table *table);
+int ij_param_find(const ij_param_table *table, bool predictor, const char *name); /* -1: none */
+
+/* What is kept of each parameter. */
+typedef enum ij_slot { IJ_SLOT_WEIGHT, IJ_SLOT_TARGET, IJ_SLOT_GRADIENT, IJ_SLOT_MOMENT1, IJ_SLOT_MOMENT2, IJ_SLOT_COUNT } ij_slot;
+
+typedef struct ij_weights {
+    gpu_device *device;
+    ij_param_table table;
+    bool training;
+    gpu_arena *arenas[IJ_SLOT_COUNT];
+    gpu_tensor *tensors[IJ_SLOT_COUNT]; /* [table.count]; TARGET: [table.encoder_count] */
+} ij_weights;
+
+/* Reserves and, with ij_weights_commit, allocates. training = false keeps only the target encoder. */
+ij_status ij_weights_create(gpu_device *device, const ij_model_config *config, bool training, ij_weights **out, ij_error *err);
+ij_status ij_weights_commit(ij_weights *weights, ij_error *err);
+void ij_weights_destroy(ij_weights *weights);
+uint64_t ij_weights_bytes(const ij_weights *weights);
+
+/* Initial values as the released code trains with: every weight matrix, the patch convolution and the mask token normal with
+ * standard deviation 0.02 (its depth-dependent rescaling is undone by its own later initialisation), biases 0, LayerNorm 1
+ * and 0; target = encoder; gradients and moments 0. Depends on the seed and the tensor's name only. */
+ij_status ij_weights_initialise(ij_weights *weights, uint64_t seed, ij_error *err);
+
+/* Values of one parameter between host and device, f32, table[index].count elements. */
+ij_status ij_weights_read(const ij_weights *weights, ij_slot slot, int index, float *out, ij_error *err);
+ij_status ij_weights_write(const ij_weights *weights, ij_slot slot, int index, const float *values, ij_error *err);
+
+#endif
