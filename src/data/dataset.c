@@ -1,0 +1,223 @@
+/* layer: data; uses: folder, idx, io, base */
+#include "data/dataset.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "data/folder.h"
+#include "data/idx.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ij_dataset {
+    char *path; /* the root folder, or the IDX file */
+    int64_t count;
+    int channels, classes;
+    char **class_names; /* [classes] */
+    /* folder */
+    ij_folder folder;
+    int32_t *labels; /* [count], NULL: none */
+    /* IDX */
+    bool is_idx;
+    int pad_to;
+    void *image_bytes, *label_bytes; /* what the two below point into */
+    ij_idx images, image_labels;
+};
+
+/* ---- folder ---- */
+
+static ij_status add_class(ij_dataset *dataset, int64_t *capacity, const char *name, size_t length, ij_error *err) {
+    IJ_TRY(ij_grow(&dataset->class_names, capacity, dataset->classes + 1, sizeof *dataset->class_names, "class names", err));
+    IJ_TRY(ij_copy_text(&dataset->class_names[dataset->classes], name, length, err));
+    dataset->classes++;
+    return IJ_OK;
+}
+
+/* The paths are sorted, so a class begins where the first folder's name changes. */
+static ij_status label_folder(ij_dataset *dataset, ij_error *err) {
+    IJ_TRY(ij_alloc(&dataset->labels, dataset->count, sizeof *dataset->labels, "labels", err));
+    int64_t capacity = 0;
+    for (int64_t i = 0; i < dataset->count; i++) {
+        const char *path = dataset->folder.paths[i], *slash = strchr(path, '/');
+        size_t length = slash ? (size_t)(slash - path) : 0;
+        const char *last = dataset->classes ? dataset->class_names[dataset->classes - 1] : "";
+        bool same = slash && strlen(last) == length && memcmp(last, path, length) == 0;
+        if (slash && !same) IJ_TRY(add_class(dataset, &capacity, path, length, err));
+        dataset->labels[i] = slash ? dataset->classes - 1 : -1;
+    }
+    return IJ_OK;
+}
+
+static ij_status open_folder(ij_dataset *dataset, const ij_dataset_desc *desc, ij_error *err) {
+    dataset->channels = desc->channels ? desc->channels : 3;
+    IJ_TRY(ij_folder_scan(dataset->path, &dataset->folder, err));
+    dataset->count = dataset->folder.count;
+    if (dataset->count == 0) return ij_fail(err, IJ_ERROR_FILE, "%s has no images (looked for .jpg .jpeg .png .bmp, IDX)", dataset->path);
+    return label_folder(dataset, err);
+}
+
+/* ---- IDX ---- */
+
+/* The labels' file name: the images' with "labels-idx1" for "images-idx3" (or with dots, as some copies have). False: no such name. */
+static bool labels_path(const char *images, char *out, size_t out_bytes) {
+    static const char *const marks[][2] = {{"images-idx3", "labels-idx1"}, {"images.idx3", "labels.idx1"}};
+    for (int i = 0; i < IJ_COUNT(marks); i++) {
+        const char *found = NULL;
+        for (const char *next = images; (next = strstr(next, marks[i][0])) != NULL; next++) found = next;
+        if (!found) continue;
+        int written = snprintf(out, out_bytes, "%.*s%s%s", (int)(found - images), images, marks[i][1], found + strlen(marks[i][0]));
+        return written > 0 && (size_t)written < out_bytes;
+    }
+    return false;
+}
+
+static ij_status read_labels(ij_dataset *dataset, const char *path, ij_error *err) {
+    IJ_TRY(ij_idx_read(path, &dataset->label_bytes, &dataset->image_labels, err));
+    if (dataset->image_labels.ndim != 1 || dataset->image_labels.shape[0] != dataset->count)
+        return ij_fail(err, IJ_ERROR_MISMATCH, "%s has %lld labels, %s has %lld images", path, (long long)dataset->image_labels.shape[0],
+                       dataset->path, (long long)dataset->count);
+    int highest = 0;
+    for (int64_t i = 0; i < dataset->count; i++)
+        if (dataset->image_labels.values[i] > highest) highest = dataset->image_labels.values[i];
+    int64_t capacity = 0;
+    for (int label = 0; label <= highest; label++) {
+        char name[8];
+        int length = snprintf(name, sizeof name, "%d", label);
+        IJ_TRY(add_class(dataset, &capacity, name, (size_t)length, err));
+    }
+    return IJ_OK;
+}
+
+static ij_status open_idx(ij_dataset *dataset, const ij_dataset_desc *desc, ij_error *err) {
+    dataset->is_idx = true;
+    dataset->channels = desc->channels ? desc->channels : 1;
+    dataset->pad_to = desc->pad_to;
+    IJ_TRY(ij_idx_read(dataset->path, &dataset->image_bytes, &dataset->images, err));
+    const ij_idx *images = &dataset->images;
+    if (images->ndim != 3 || images->shape[0] == 0)
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s holds no images (%d dimensions, %lld entries)", dataset->path, images->ndim,
+                       (long long)images->shape[0]);
+    if (dataset->pad_to && (images->shape[1] > dataset->pad_to || images->shape[2] > dataset->pad_to))
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "%s has images of %lld x %lld pixels, more than the %d they should be padded to",
+                       dataset->path, (long long)images->shape[2], (long long)images->shape[1], dataset->pad_to);
+    dataset->count = images->shape[0];
+    char path[4096];
+    if (!labels_path(dataset->path, path, sizeof path)) return IJ_OK;
+    if (ij_file_exists(path)) return read_labels(dataset, path, err);
+    /* Images packed and labels not, or the other way round. */
+    size_t length = strlen(path);
+    if (length > 3 && strcmp(path + length - 3, ".gz") == 0)
+        path[length - 3] = 0;
+    else if (length + 3 < sizeof path)
+        strcat(path, ".gz");
+    return ij_file_exists(path) ? read_labels(dataset, path, err) : IJ_OK;
+}
+
+static void read_idx(const ij_dataset *dataset, int64_t i, int width, int height, ij_image *image) {
+    const uint8_t *from = dataset->images.values + i * width * height;
+    int left = (image->width - width) / 2, top = (image->height - height) / 2, channels = image->channels;
+    memset(image->pixels, 0, (size_t)image->width * (size_t)image->height * (size_t)channels);
+    for (int y = 0; y < height; y++) {
+        uint8_t *to = image->pixels + ((size_t)(y + top) * (size_t)image->width + (size_t)left) * (size_t)channels;
+        for (int x = 0; x < width; x++, from++)
+            for (int c = 0; c < channels; c++) *to++ = *from;
+    }
+}
+
+/* ---- both ---- */
+
+/* Decides what `path` is; on success dataset->path names the folder or the IDX file. */
+static ij_status find_source(ij_dataset *dataset, const char *path, bool *idx, ij_error *err) {
+    static const char *const names[] = {"train-images-idx3-ubyte", "train-images-idx3-ubyte.gz", "train-images.idx3-ubyte",
+                                        "train-images.idx3-ubyte.gz"};
+    *idx = ij_file_exists(path);
+    if (*idx) return ij_copy_text(&dataset->path, path, strlen(path), err);
+    if (!ij_is_folder(path)) return ij_fail(err, IJ_ERROR_FILE, "%s: no such folder or file", path);
+    for (int i = 0; i < IJ_COUNT(names); i++) {
+        char file[4096];
+        IJ_TRY(ij_path_join(file, sizeof file, path, names[i], err));
+        if (!ij_file_exists(file)) continue;
+        *idx = true;
+        return ij_copy_text(&dataset->path, file, strlen(file), err);
+    }
+    return ij_copy_text(&dataset->path, path, strlen(path), err);
+}
+
+ij_status ij_dataset_open(const char *path, const ij_dataset_desc *desc, ij_dataset **out, ij_error *err) {
+    static const ij_dataset_desc defaults;
+    if (!desc) desc = &defaults;
+    *out = NULL;
+    if ((desc->channels != 0 && desc->channels != 1 && desc->channels != 3) || desc->pad_to < 0 || desc->pad_to > IJ_IMAGE_SIDE_MAX)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: images with %d channels, padded to %d", path, desc->channels, desc->pad_to);
+    ij_dataset *dataset;
+    IJ_TRY(ij_alloc(&dataset, 1, sizeof *dataset, "dataset", err));
+    bool idx;
+    ij_status status = find_source(dataset, path, &idx, err);
+    if (status == IJ_OK) status = idx ? open_idx(dataset, desc, err) : open_folder(dataset, desc, err);
+    if (status == IJ_OK)
+        *out = dataset;
+    else
+        ij_dataset_close(dataset);
+    return status;
+}
+
+void ij_dataset_close(ij_dataset *dataset) {
+    if (!dataset) return;
+    for (int i = 0; i < dataset->classes; i++) free(dataset->class_names[i]);
+    free(dataset->class_names);
+    ij_folder_free(&dataset->folder);
+    free(dataset->labels);
+    free(dataset->image_bytes);
+    free(dataset->label_bytes);
+    free(dataset->path);
+    free(dataset);
+}
+
+int64_t ij_dataset_count(const ij_dataset *dataset) {
+    return dataset->count;
+}
+
+int ij_dataset_channels(const ij_dataset *dataset) {
+    return dataset->channels;
+}
+
+int ij_dataset_classes(const ij_dataset *dataset) {
+    return dataset->classes;
+}
+
+const char *ij_dataset_class_name(const ij_dataset *dataset, int label) {
+    return dataset->class_names[label];
+}
+
+int ij_dataset_label(const ij_dataset *dataset, int64_t i) {
+    if (dataset->labels) return dataset->labels[i];
+    return dataset->image_labels.values ? dataset->image_labels.values[i] : -1;
+}
+
+const char *ij_dataset_name(const ij_dataset *dataset, int64_t i, char *out, size_t out_bytes) {
+    const char *slash = strrchr(dataset->path, '/');
+    if (dataset->is_idx)
+        snprintf(out, out_bytes, "%s:%lld", slash ? slash + 1 : dataset->path, (long long)i);
+    else
+        snprintf(out, out_bytes, "%s", dataset->folder.paths[i]);
+    return out;
+}
+
+int64_t ij_dataset_image_bytes(const ij_dataset *dataset) {
+    if (!dataset->is_idx) return 0;
+    int64_t pixels = dataset->pad_to ? (int64_t)dataset->pad_to * dataset->pad_to : dataset->images.shape[1] * dataset->images.shape[2];
+    return pixels * dataset->channels;
+}
+
+ij_status ij_dataset_read(const ij_dataset *dataset, int64_t i, ij_image *image, ij_error *err) {
+    if (!dataset->is_idx) {
+        char path[8192];
+        IJ_TRY(ij_path_join(path, sizeof path, dataset->path, dataset->folder.paths[i], err));
+        return ij_image_read(path, dataset->channels, image, err);
+    }
+    int height = (int)dataset->images.shape[1], width = (int)dataset->images.shape[2], pad = dataset->pad_to;
+    IJ_TRY(ij_image_resize(image, pad ? pad : width, pad ? pad : height, dataset->channels, dataset->path, err));
+    read_idx(dataset, i, width, height, image);
+    return IJ_OK;
+}

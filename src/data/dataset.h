@@ -1,0 +1,43 @@
+/* Where images come from: a folder of pictures or IDX files (MNIST and its relatives).       layer: data; uses: io, base
+ *
+ * Folder: .jpg .jpeg .png .bmp in any case, at any depth. The class is the first folder below the root; pictures in the root itself have
+ * none. Order is bytewise by path with '/' before every other byte, so that it is the same on every machine and file system.
+ * IDX: `train-images-idx3-ubyte` (or with .gz), beside it `train-labels-idx1-ubyte`; the file's path, or its folder for
+ * the training part (t10k-images-idx3-ubyte is named as a file).
+ *
+ * An open dataset does not change: any number of threads may read it at once. */
+#ifndef IJ_DATA_DATASET_H
+#define IJ_DATA_DATASET_H
+
+#include "base/error.h"
+#include "io/image.h"
+
+#include <stdint.h>
+
+typedef struct ij_dataset_desc {
+    int channels; /* 1 or 3 [0: 3 for a folder, 1 for IDX] */
+    int pad_to;   /* IDX: zeros around the image up to this many pixels a side, the odd one right and below [0: none] */
+} ij_dataset_desc;
+
+typedef struct ij_dataset ij_dataset;
+
+/* desc may be NULL. */
+ij_status ij_dataset_open(const char *path, const ij_dataset_desc *desc, ij_dataset **out, ij_error *err);
+void ij_dataset_close(ij_dataset *dataset); /* NULL is fine */
+
+int64_t ij_dataset_count(const ij_dataset *dataset);
+int ij_dataset_channels(const ij_dataset *dataset);
+int ij_dataset_classes(const ij_dataset *dataset);                       /* 0: no labels */
+const char *ij_dataset_class_name(const ij_dataset *dataset, int label); /* folder's name, or the number for IDX */
+int ij_dataset_label(const ij_dataset *dataset, int64_t i);              /* -1: none */
+
+/* Path below the root, or "train-images-idx3-ubyte:17". Written into out, cut where it does not fit; returns out. */
+const char *ij_dataset_name(const ij_dataset *dataset, int64_t i, char *out, size_t out_bytes);
+
+/* Largest image in bytes where it is known (IDX), else 0. */
+int64_t ij_dataset_image_bytes(const ij_dataset *dataset);
+
+/* Pixels of sample i, [height, width, channels]. The image is the caller's and is reused from call to call. */
+ij_status ij_dataset_read(const ij_dataset *dataset, int64_t i, ij_image *image, ij_error *err);
+
+#endif
