@@ -1,0 +1,74 @@
+/* LayerNorm backward, a subgroup for LAYERNORM_CHUNK rows one after the other:
+ *   xhat = (x - mean) rstd,  g = dy gamma
+ *   dx (+)= rstd (g - sum_d g / dim - xhat sum_d(g xhat) / dim)
+ *   partial[chunk] = { sum over the chunk's rows of dy xhat, of dy }
+ * Every lane keeps its columns' parameter gradients in registers, so x and dy are read once for both results. The chunks are
+ * added up by layernorm_params.comp. */
+//! variant layernorm_bwd -DSUBGROUPS=1 -DWIDTH=4
+//! variant layernorm_bwd_any -DSUBGROUPS=1 -DWIDTH=1
+//! variant layernorm_bwd_shared -DSUBGROUPS=0 -DWIDTH=1
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "layernorm.h"
+#include "row_lanes.h"
+
+layout(constant_id = 1) const uint LOADS = 1;
+layout(constant_id = 2) const bool AFFINE = true;
+layout(constant_id = 3) const bool ADD = false;
+layout(constant_id = 4) const bool PARAMS = true;
+layout(push_constant) uniform Push { layernorm_push push; };
+
+layout(binding = 0) readonly restrict buffer X { fvec x[]; };               /* [rows, dim] */
+layout(binding = 1) readonly restrict buffer DY { fvec dy[]; };             /* [rows, dim] */
+layout(binding = 2) readonly restrict buffer Gamma { fvec gamma[]; };       /* [dim] */
+layout(binding = 3) readonly restrict buffer Mean { float means[]; };       /* [rows] */
+layout(binding = 4) readonly restrict buffer Rstd { float rstds[]; };       /* [rows] */
+layout(binding = 5) readonly restrict buffer Offsets { uint offsets[]; };
+layout(binding = 6) restrict buffer DX { fvec dx[]; };                      /* [rows, dim] */
+layout(binding = 7) writeonly restrict buffer Partial { fvec partial[]; };  /* [chunks, 2, dim] */
+
+void main() {
+    uint rows = min(push.rows_max, offsets[push.rows_at]);
+    uint chunk = group_index() * ROWS_PER_GROUP + row_slot();
+    if (group_index() * ROWS_PER_GROUP * LAYERNORM_CHUNK >= rows) return;
+
+    fvec dgamma[LOADS], dbeta[LOADS];
+    for (uint i = 0; i < LOADS; i++) dgamma[i] = dbeta[i] = fvec(0);
+    for (uint r = 0; r < LAYERNORM_CHUNK; r++) {
+        bool mine = chunk * LAYERNORM_CHUNK + r < rows; /* else: repeat the last row and keep nothing of it */
+        uint row = min(chunk * LAYERNORM_CHUNK + r, rows - 1);
+        float mean = means[row], rstd = rstds[row];
+        fvec g[LOADS], xhat[LOADS];
+        fvec g_parts = fvec(0), gx_parts = fvec(0);
+        for (uint i = 0; i < LOADS; i++) {
+            uint column = i * ROW_LANES + row_lane();
+            g[i] = xhat[i] = fvec(0);
+            if (column >= push.columns) continue;
+            xhat[i] = (x[row * push.columns + column] - mean) * rstd;
+            g[i] = dy[row * push.columns + column];
+            if (PARAMS && mine) {
+                dgamma[i] += g[i] * xhat[i];
+                dbeta[i] += g[i];
+            }
+            if (AFFINE) g[i] *= gamma[column];
+            g_parts += g[i];
+            gx_parts += g[i] * xhat[i];
+        }
+        vec2 sums = row_sum(vec2(fvec_sum(g_parts), fvec_sum(gx_parts))) / float(push.dim);
+        for (uint i = 0; i < LOADS; i++) {
+            uint column = i * ROW_LANES + row_lane();
+            if (column >= push.columns || !mine) continue;
+            fvec value = rstd * (g[i] - sums.x - xhat[i] * sums.y);
+            uint at = row * push.columns + column;
+            if (ADD) value += dx[at];
+            dx[at] = value;
+        }
+    }
+    if (!PARAMS || chunk * LAYERNORM_CHUNK >= rows) return;
+    for (uint i = 0; i < LOADS; i++) {
+        uint column = i * ROW_LANES + row_lane();
+        if (column >= push.columns) continue;
+        partial[2 * chunk * push.columns + column] = dgamma[i];
+        partial[(2 * chunk + 1) * push.columns + column] = dbeta[i];
+    }
+}
