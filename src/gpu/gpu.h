@@ -97,6 +97,7 @@ gpu_mark gpu_arena_mark(const gpu_arena *arena);
 void gpu_arena_rewind(gpu_arena *arena, gpu_mark mark);
 
 uint64_t gpu_arena_bytes(const gpu_arena *arena);
+gpu_device *gpu_arena_device(const gpu_arena *arena);
 
 /* Allocates all blocks; contents are undefined. On failure the error names the arena, what it needs and what the heap has. */
 ij_status gpu_arena_commit(gpu_arena *arena, ij_error *err);
@@ -150,6 +151,9 @@ gpu_device *gpu_program_device(const gpu_program *program);
 ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_error *err);
 ij_status gpu_copy(gpu_program *program, gpu_tensor to, gpu_tensor from, uint64_t bytes, ij_error *err);
 ij_status gpu_fill(gpu_program *program, gpu_tensor to, uint32_t word, ij_error *err);
+
+/* Forgets what was recorded, so that a small program (an upload of this step's bytes) can be recorded anew; must not be running. */
+void gpu_program_reset(gpu_program *program);
 ij_status gpu_program_finish(gpu_program *program, ij_error *err);
 
 /* Prefix of the labels that follow, "blocks.3."; "" for none. Copied. */

@@ -56,6 +56,8 @@ ij_status gpu_reserve(gpu_arena *arena, uint64_t bytes, const char *what, gpu_te
     return IJ_OK;
 }
 
+gpu_device *gpu_arena_device(const gpu_arena *arena) { return arena->device; }
+
 gpu_mark gpu_arena_mark(const gpu_arena *arena) { return (gpu_mark){arena->block, arena->offset}; }
 
 void gpu_arena_rewind(gpu_arena *arena, gpu_mark mark) {

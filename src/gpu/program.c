@@ -79,6 +79,16 @@ void gpu_program_destroy(gpu_program *program) {
     free(program);
 }
 
+void gpu_program_reset(gpu_program *program) {
+    gpu_device *device = program->device;
+    if (program->command_count) device->vk.vkFreeCommandBuffers(device->handle, device->pool, (uint32_t)program->command_count, program->commands);
+    for (int64_t i = 0; i < program->pool_count; i++) device->vk.vkDestroyDescriptorPool(device->handle, program->pools[i], NULL);
+    for (int64_t i = 0; i < program->op_count; i++) free((char *)program->ops[i].label);
+    program->command_count = program->pool_count = program->op_count = program->span_count = 0;
+    program->sets_left = program->dispatches = program->barriers = 0;
+    program->finished = false;
+}
+
 gpu_device *gpu_program_device(const gpu_program *program) { return program->device; }
 
 void gpu_program_scope(gpu_program *program, const char *prefix) { snprintf(program->scope, sizeof program->scope, "%s", prefix); }

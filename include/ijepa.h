@@ -1,0 +1,292 @@
+/* ijepa: I-JEPA pretraining and features on any Vulkan device.
+ *
+ * I-JEPA (Assran et al., "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture", CVPR 2023,
+ * arXiv 2301.08243): a context encoder sees part of an image, a narrow predictor predicts, block by block, the representations that a
+ * slowly moving average of the encoder (the target encoder) gives the hidden blocks.
+ *
+ * Conventions
+ *   - Calls that can fail return ijepa_status (0 is success) and fill `err`, if given, with one line that names the thing and the
+ *     numbers. The library never prints, exits or aborts, and has no global state of its own.
+ *   - A zeroed options struct means the defaults, listed in [ ].
+ *   - Handles are used by one thread at a time; different handles by different threads at once.
+ *   - Texts are UTF-8. Memory handed out belongs to its handle unless the call says otherwise.
+ *   - Outputs of a failed call are unset. */
+#ifndef IJEPA_H
+#define IJEPA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define IJEPA_API __attribute__((visibility("default")))
+#else
+#define IJEPA_API
+#endif
+
+#define IJEPA_VERSION_MAJOR 0
+#define IJEPA_VERSION_MINOR 1
+
+/* "0.1.0" */
+IJEPA_API const char *ijepa_version(void);
+
+/* ---- errors ---- */
+
+typedef enum ijepa_status {
+    IJEPA_OK = 0,
+    IJEPA_ERROR_ARGUMENT, /* an option, a configuration value, a shape */
+    IJEPA_ERROR_FILE,     /* missing, unreadable, no space, no permission */
+    IJEPA_ERROR_FORMAT,   /* bytes that are not what they claim to be */
+    IJEPA_ERROR_MEMORY,   /* host or device memory */
+    IJEPA_ERROR_DEVICE,   /* no driver, no device, device lost, a missing feature */
+    IJEPA_ERROR_NUMBER,   /* NaN or infinity where a number is needed */
+    IJEPA_ERROR_MISMATCH, /* two things that should agree do not */
+    IJEPA_ERROR_STOPPED   /* the caller asked to stop; what was to be saved is saved */
+} ijepa_status;
+
+typedef struct ijepa_error {
+    ijepa_status status;
+    char text[600]; /* one line */
+    char hint[300]; /* what to do about it, or empty */
+} ijepa_error;
+
+/* ---- devices ---- */
+
+typedef struct ijepa_device_info {
+    char name[256];
+    char driver[512];
+    const char *kind;    /* "discrete", "integrated", "virtual", "cpu", "other" */
+    char api[32];        /* "1.3.204" */
+    uint64_t memory_bytes, free_bytes;
+    uint32_t subgroup_size, subgroup_min, subgroup_max;
+    uint32_t shared_bytes;
+    uint64_t tensor_bytes_max;
+    bool usable;
+    char why_not[128];
+    bool chosen;         /* the one that is taken when none is asked for */
+} ijepa_device_info;
+
+typedef struct ijepa_device_options {
+    const char *device;       /* index or part of a name [best: discrete, integrated, virtual, CPU] */
+    bool validation;          /* Vulkan validation layers [off] */
+    const char *cache_folder; /* compiled pipelines are kept there [not kept] */
+} ijepa_device_options;
+
+/* Fills at most `capacity` infos; *count is how many there are. */
+IJEPA_API ijepa_status ijepa_devices(const ijepa_device_options *options, ijepa_device_info *infos, int capacity, int *count, ijepa_error *err);
+
+/* ---- configuration ---- */
+
+/* A training configuration: defaults, then YAML files (the released I-JEPA files load unchanged), then key=value overrides. */
+typedef struct ijepa_config ijepa_config;
+IJEPA_API ijepa_status ijepa_config_create(ijepa_config **out, ijepa_error *err);
+IJEPA_API void ijepa_config_destroy(ijepa_config *config); /* NULL is fine */
+IJEPA_API ijepa_status ijepa_config_load(ijepa_config *config, const char *path, ijepa_error *err);
+/* "optimization.lr=0.001", "data.crop_scale=[0.3, 1.0]" */
+IJEPA_API ijepa_status ijepa_config_set(ijepa_config *config, const char *assignment, ijepa_error *err);
+/* Checks all keys and numbers. notes (may be NULL) gets lines a user should see. */
+IJEPA_API ijepa_status ijepa_config_check(ijepa_config *config, char *notes, size_t notes_bytes, ijepa_error *err);
+/* The effective configuration as YAML; free() it. */
+IJEPA_API ijepa_status ijepa_config_text(ijepa_config *config, char **yaml, ijepa_error *err);
+
+/* ---- training ---- */
+
+typedef struct ijepa_progress {
+    int64_t step, steps;           /* optimiser steps done, and in all */
+    int64_t epoch, epochs;         /* from 1 */
+    double loss;                   /* prediction loss of the newest finished step */
+    double regularizer;            /* weighted regulariser; 0 without */
+    double trivial_loss;           /* loss of the trivial predictor (the mean target of each position) at the last look; NaN: none yet */
+    double learning_rate, weight_decay, momentum, gradient_norm;
+    double images_per_second;      /* over the last seconds */
+    double seconds_left;
+    double context_patches, target_patches; /* mean per image and per target block */
+    const char *verdict;           /* "healthy", "warning", "collapsed", or "" before the first look */
+    const char *reason;            /* of the verdict, a sentence */
+    int64_t damaged_images, skipped_steps;
+} ijepa_progress;
+
+typedef struct ijepa_trainer ijepa_trainer;
+
+typedef struct ijepa_trainer_options {
+    ijepa_device_options device;
+    bool resume;               /* continue the run folder's newest intact checkpoint */
+    const char *checkpoint;    /* continue this one instead */
+    bool overwrite;            /* allow a run folder that holds a finished or other run [refuse] */
+    bool no_files;             /* write nothing: no folder, log or checkpoint */
+    /* Told of things a user should see, one line each: the device, a damaged image, a checkpoint. [NULL] */
+    void (*message)(void *user, const char *line);
+    void *user;
+} ijepa_trainer_options;
+
+/* Opens device and data, allocates, initialises or resumes. */
+IJEPA_API ijepa_status ijepa_trainer_open(ijepa_config *config, const ijepa_trainer_options *options, ijepa_trainer **out, ijepa_error *err);
+IJEPA_API void ijepa_trainer_close(ijepa_trainer *trainer);
+
+/* One optimiser step. *finished becomes true when the configured steps are done. Progress lags one step behind the device. */
+IJEPA_API ijepa_status ijepa_trainer_step(ijepa_trainer *trainer, ijepa_progress *progress, bool *finished, ijepa_error *err);
+
+/* Writes a checkpoint, atomically. path NULL: into the run folder, under the step's number. */
+IJEPA_API ijepa_status ijepa_trainer_save(ijepa_trainer *trainer, const char *path, ijepa_error *err);
+
+/* ---- models ---- */
+
+typedef struct ijepa_model ijepa_model;
+typedef struct ijepa_model_info {
+    int image_height, image_width, channels, patch_size, patches, dim, depth, heads;
+    int64_t parameters;  /* of the encoder */
+    int64_t step;        /* training steps it has seen */
+    float mean[3], std[3];
+} ijepa_model_info;
+
+/* Opens a run folder (its newest checkpoint) or a checkpoint file. batch: images encoded at once [32]. */
+IJEPA_API ijepa_status ijepa_model_open(const char *path, const ijepa_device_options *device, int batch, ijepa_model **out, ijepa_error *err);
+IJEPA_API void ijepa_model_close(ijepa_model *model);
+IJEPA_API void ijepa_model_describe(const ijepa_model *model, ijepa_model_info *info);
+
+/* Encodes a picture file with the target encoder: features [dim] is the mean over patches (pooled) or [patches, dim] (not pooled). */
+IJEPA_API ijepa_status ijepa_model_encode_file(ijepa_model *model, const char *path, bool pooled, float *features, ijepa_error *err);
+
+/* The same for pixels in memory, [height, width, channels] bytes, channels 1 or 3. */
+IJEPA_API ijepa_status ijepa_model_encode(ijepa_model *model, const uint8_t *pixels, int height, int width, int channels, bool pooled, float *features,
+                                          ijepa_error *err);
+
+/* ---- evaluation ---- */
+
+typedef struct ijepa_eval_options {
+    ijepa_device_options device;
+    const char *train, *test;  /* image folders or IDX files, with labels */
+    int64_t train_limit, test_limit; /* use the first n of a seeded shuffle [all] */
+    int knn_k;                 /* neighbours [10] */
+    double knn_temperature;    /* [0.07] */
+    int probe_epochs;          /* of the linear probe [100] */
+    uint64_t seed;
+    int batch;                 /* images encoded at once [32] */
+    void (*progress)(void *user, const char *what, int64_t done, int64_t total);
+    void *user;
+} ijepa_eval_options;
+
+typedef struct ijepa_eval_row {
+    char features[64];     /* "trained target encoder", "random initialisation", "raw pixels" */
+    int dim;
+    double knn, knn_low, knn_high;       /* accuracy in percent, 95 % Wilson interval */
+    double linear, linear_low, linear_high;
+} ijepa_eval_row;
+
+typedef struct ijepa_eval_result {
+    int64_t train_images, test_images, classes;
+    int rows;
+    ijepa_eval_row row[8];
+    int knn_k;
+    double knn_temperature;
+    uint64_t seed;
+    double seconds;
+    double images_per_second; /* encoded */
+} ijepa_eval_result;
+
+/* Weighted kNN and a linear probe on mean-pooled features of the target encoder, beside its random initialisation and raw pixels. */
+IJEPA_API ijepa_status ijepa_eval(const char *run, const ijepa_eval_options *options, ijepa_eval_result *result, ijepa_error *err);
+
+/* ---- proving ---- */
+
+typedef struct ijepa_replay_row {
+    char name[112];       /* a tensor, or a group of them */
+    int tensors;          /* 1 for a tensor */
+    double max_abs, rel_l2, tolerance;
+    bool pass;
+} ijepa_replay_row;
+
+typedef struct ijepa_replay_result {
+    bool pass;
+    char device[256], driver[512];
+    ijepa_replay_row *groups, *tensors; /* owned; ijepa_replay_free */
+    int group_count, tensor_count;
+    int validation_messages;
+} ijepa_replay_result;
+
+/* Runs a recorded training step on the device and compares every tensor. A file that cannot be used is an error; numbers out of
+ * tolerance are not: see pass. */
+IJEPA_API ijepa_status ijepa_replay(const char *path, const ijepa_device_options *device, ijepa_replay_result *result, ijepa_error *err);
+IJEPA_API void ijepa_replay_free(ijepa_replay_result *result);
+
+typedef struct ijepa_selftest_case {
+    const char *family, *op, *name;
+    bool pass;
+    const char *text;    /* what differs; "" when passed */
+    double error;        /* largest error as a part of its tolerance */
+    double milliseconds; /* on the device; 0 without timestamps */
+} ijepa_selftest_case;
+
+typedef struct ijepa_selftest_options {
+    ijepa_device_options device;
+    const char *op;   /* only ops whose name contains this [all] */
+    bool small;       /* leave the large cases out [no] */
+    void (*on_case)(void *user, const ijepa_selftest_case *c);
+    void *user;
+} ijepa_selftest_options;
+
+/* Every case of every op on the device against the reference. *failed counts; a device error is returned. */
+IJEPA_API ijepa_status ijepa_selftest(const ijepa_selftest_options *options, int *passed, int *failed, ijepa_error *err);
+
+/* ---- masks ---- */
+
+typedef struct ijepa_masks_result {
+    int grid_height, grid_width, blocks;
+    double context_mean, context_min, context_max; /* fraction of the patches */
+    double target_mean, target_min, target_max;    /* of one block */
+    double union_mean, overlap_mean;
+    int64_t images, leaks, below_min_keep;
+    int never_context, never_target;               /* patches */
+} ijepa_masks_result;
+
+/* Draws masks of the configuration, measures them, and writes coverage.png and examples.png into `folder` (NULL: no pictures). */
+IJEPA_API ijepa_status ijepa_masks(ijepa_config *config, int64_t batches, const char *folder, ijepa_masks_result *result, ijepa_error *err);
+
+/* ---- benchmarks ---- */
+
+typedef struct ijepa_bench_row {
+    char name[160];
+    double milliseconds;      /* median */
+    double gflops, gbytes;    /* of work, per run */
+    double baseline_milliseconds; /* 0: none */
+    int runs;
+    bool verified;
+} ijepa_bench_row;
+
+typedef struct ijepa_bench_options {
+    ijepa_device_options device;
+    const char *what;         /* "matmul", "ops", "step" */
+    const char *op;           /* ops: only those whose name contains this [all] */
+    int64_t m, n, k;          /* matmul [a table of shapes] */
+    int runs;                 /* [15] */
+    bool openblas;            /* matmul: time OpenBLAS sgemm beside it, loaded at run time */
+    ijepa_config *config;     /* step */
+    void (*on_row)(void *user, const ijepa_bench_row *row);
+    void *user;
+} ijepa_bench_options;
+
+typedef struct ijepa_bench_step {
+    double images_per_second, milliseconds; /* of a step, median, without timestamps between its ops */
+    double gflops;                          /* of a step */
+    double context_rows, target_rows;       /* mean per image */
+    uint64_t device_bytes;
+    int dispatches, barriers;
+} ijepa_bench_step;
+
+/* Rows go to on_row as they are measured; `step` (may be NULL) is filled by what = "step". */
+IJEPA_API ijepa_status ijepa_bench(const ijepa_bench_options *options, ijepa_bench_step *step, ijepa_error *err);
+
+/* ---- pictures ---- */
+
+/* Draws loss.png (loss, trivial predictor, verdict) from a run folder's log. */
+IJEPA_API ijepa_status ijepa_draw_run(const char *run, ijepa_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,115 @@
+/* I-JEPA's training step on the device: patches, masks, three passes, loss, backward, update.      layer: model; uses: gpu, ops
+ *
+ * One step (Assran et al. 2023, section 3, figure 3), micro-batch by micro-batch:
+ *   rows        = patches(pixels)                                          [batch patches, patch_dim]
+ *   features    = target_encoder(rows)               no gradient           [batch patches, dim]
+ *   targets     = LayerNorm(features[target rows])   no affine, eps 1e-5   [target rows, dim]
+ *   context     = encoder(rows[context rows])                              [context rows, dim]
+ *   predictions = predictor(context, positions of the targets)             [target rows, dim]
+ *   loss        = mean over target rows of distance(predictions, targets), + regularizer(mean context of each image)
+ * then one update: norm of all gradients, AdamW, target encoder = momentum x target encoder + (1 - momentum) x encoder.
+ * A step whose gradients are not finite changes nothing and says so.
+ *
+ * Everything is recorded once. The host writes a slot (pixels, crops, scalars), submits, and looks at a slot's results when the slot
+ * comes round again; it never waits inside a step. Two slots, so that the host prepares one while the device works on the other. */
+#ifndef IJ_MODEL_JEPA_H
+#define IJ_MODEL_JEPA_H
+
+#include "gpu/gpu.h"
+#include "model/config.h"
+#include "model/params.h"
+#include "model/vit.h"
+#include "ops/loss.h"
+#include "ops/masks.h"
+#include "ops/optim.h"
+#include "ops/patches.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define IJ_JEPA_SLOTS 2
+
+typedef struct ij_jepa_desc {
+    ij_model_config model;
+    masks_config masks;      /* grid must be the model's */
+    int batch;               /* images of a micro-batch */
+    int accumulation;        /* micro-batches of a step [1] */
+    loss_kind loss;
+    float mean[3], std[3];
+    uint64_t pixel_bytes;    /* most bytes of a batch's pixels; 0: patch rows and masks are written by the caller (recorded steps) */
+    double loss_divisor;     /* instead of target rows x dim, for tests [0: off] */
+    bool vicreg;
+    double vicreg_weight, vicreg_covariance;
+    bool profile;            /* time every op */
+} ij_jepa_desc;
+
+/* Scalars of one optimiser step. */
+typedef struct ij_step_scalars {
+    uint64_t seed;
+    uint32_t epoch;
+    uint64_t step;           /* from 0; AdamW's bias correction counts step + 1 */
+    double lr, weight_decay, momentum, beta1, beta2, eps, clip_norm;
+} ij_step_scalars;
+
+/* One image of a micro-batch, where its pixels are in what ij_jepa_upload is given. */
+typedef struct ij_jepa_image {
+    uint64_t offset;         /* bytes, a multiple of 4 */
+    int width, height, channels;
+    float crop_x, crop_y, crop_w, crop_h;
+    uint32_t sample;         /* keys the mask */
+} ij_jepa_image;
+
+typedef struct ij_step_result {
+    double loss;             /* mean over the step's micro-batches, prediction only */
+    double regularizer;      /* the added term, weighted; 0 without */
+    double gradient_norm;
+    bool finite;             /* false: this step changed nothing */
+    double context_rows, target_rows; /* mean per image, over the step */
+} ij_step_result;
+
+/* Device tensors and capacities that diagnostics, tests and replay look at; see the head of this file. */
+typedef struct ij_jepa {
+    gpu_device *device;
+    ij_jepa_desc desc;
+    ij_weights *weights;
+    masks_limits limits;
+    vit_trunk encoder, encoder_gradient, target, predictor, predictor_gradient;
+    vit_tokens full, context, prediction; /* sequences of the three passes */
+    gpu_arena *constants, *inputs, *activations, *upload[IJ_JEPA_SLOTS], *readback[IJ_JEPA_SLOTS];
+    /* constants */
+    gpu_tensor positions, predictor_positions, mask_table, full_offsets;
+    /* inputs of a step */
+    gpu_tensor pixels, crops, sample_ids, mask_params, scalars;
+    masks_tensors masks;
+    /* activations */
+    gpu_tensor rows, context_patches, embedded, predictor_features, predictions, targets, dpredictions, loss, loss_parts;
+    gpu_tensor dpredictor_features, pooled, dpooled, regularizer, regularizer_scratch, norm, norm_parts, counts;
+    gpu_tensor patches_scratch, token_scratch, embed_gradient;
+    vit_saved target_saved, context_saved, prediction_saved;
+    vit_scratch context_scratch, prediction_scratch;
+    /* programs */
+    gpu_program *prepare, *pass, *update;
+    gpu_program *upload_program[IJ_JEPA_SLOTS], *readback_program[IJ_JEPA_SLOTS];
+    gpu_tensor upload_pixels[IJ_JEPA_SLOTS], upload_crops[IJ_JEPA_SLOTS], upload_ids[IJ_JEPA_SLOTS], upload_mask_params[IJ_JEPA_SLOTS],
+        upload_scalars[IJ_JEPA_SLOTS], results[IJ_JEPA_SLOTS];
+    uint64_t ticket[IJ_JEPA_SLOTS];
+} ij_jepa;
+
+/* Plans, allocates and records. weights are the caller's, must be committed and live longer. */
+ij_status ij_jepa_create(gpu_device *device, const ij_jepa_desc *desc, ij_weights *weights, ij_jepa **out, ij_error *err);
+void ij_jepa_destroy(ij_jepa *jepa);
+
+/* Bytes of device memory: weights and their companions, and everything else. */
+void ij_jepa_memory(const ij_jepa *jepa, uint64_t *weights, uint64_t *rest);
+
+/* Writes a micro-batch into a slot and queues its passes. Waits only if the slot's previous use is still running. */
+ij_status ij_jepa_pass(ij_jepa *jepa, int slot, const ij_step_scalars *scalars, const ij_jepa_image *images, const void *pixels, uint64_t pixel_bytes,
+                       ij_error *err);
+
+/* Queues the update of a step, whose results will be in `slot`. */
+ij_status ij_jepa_update(ij_jepa *jepa, int slot, ij_error *err);
+
+/* Results of the last update queued with this slot; waits for it. */
+ij_status ij_jepa_result(ij_jepa *jepa, int slot, ij_step_result *out, ij_error *err);
+
+#endif

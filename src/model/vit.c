@@ -1,0 +1,223 @@
+/* layer: model; uses: gpu, ops */
+#include "model/vit.h"
+#include "base/memory.h"
+#include "ops/attention.h"
+#include "ops/layernorm.h"
+#include "ops/matmul.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- parameters ---- */
+
+gpu_tensor vit_param(const ij_weights *weights, ij_slot slot, bool predictor, const char *name) {
+    int index = ij_param_find(&weights->table, predictor, name);
+    assert(index >= 0);
+    return weights->tensors[slot][index];
+}
+
+vit_linear vit_linear_of(const ij_weights *weights, ij_slot slot, bool predictor, const char *name) {
+    char full[80];
+    vit_linear linear;
+    snprintf(full, sizeof full, "%s.weight", name);
+    linear.weight = vit_param(weights, slot, predictor, full);
+    snprintf(full, sizeof full, "%s.bias", name);
+    linear.bias = vit_param(weights, slot, predictor, full);
+    return linear;
+}
+
+static vit_norm norm_of(const ij_weights *weights, ij_slot slot, bool predictor, const char *name) {
+    vit_linear both = vit_linear_of(weights, slot, predictor, name);
+    return (vit_norm){both.weight, both.bias};
+}
+
+ij_status vit_trunk_make(const ij_weights *weights, const ij_model_config *c, ij_slot slot, bool predictor, vit_trunk *out, ij_error *err) {
+    *out = predictor ? (vit_trunk){.dim = c->pred_dim, .depth = c->pred_depth, .heads = c->pred_heads, .hidden = c->pred_hidden, .eps = c->norm_eps}
+                     : (vit_trunk){.dim = c->dim, .depth = c->depth, .heads = c->heads, .hidden = c->hidden, .eps = c->norm_eps};
+    IJ_TRY(ij_alloc(&out->blocks, out->depth, sizeof *out->blocks, "trunk", err));
+    const char *prefix = predictor ? "predictor_blocks" : "blocks";
+    for (int i = 0; i < out->depth; i++) {
+        vit_block *b = &out->blocks[i];
+        char name[64];
+#define AT(part) (snprintf(name, sizeof name, "%s.%d.%s", prefix, i, part), name)
+        b->norm1 = norm_of(weights, slot, predictor, AT("norm1"));
+        b->qkv = vit_linear_of(weights, slot, predictor, AT("attn.qkv"));
+        b->proj = vit_linear_of(weights, slot, predictor, AT("attn.proj"));
+        b->norm2 = norm_of(weights, slot, predictor, AT("norm2"));
+        b->fc1 = vit_linear_of(weights, slot, predictor, AT("mlp.fc1"));
+        b->fc2 = vit_linear_of(weights, slot, predictor, AT("mlp.fc2"));
+#undef AT
+    }
+    out->norm = norm_of(weights, slot, predictor, predictor ? "predictor_norm" : "norm");
+    return IJ_OK;
+}
+
+void vit_trunk_free(vit_trunk *trunk) {
+    free(trunk->blocks);
+    trunk->blocks = NULL;
+}
+
+/* ---- memory ---- */
+
+static ij_status reserve(gpu_arena *arena, const vit_tokens *tokens, int columns, const char *what, gpu_tensor *out, ij_error *err) {
+    return gpu_reserve(arena, 4 * (uint64_t)tokens->rows_max * (uint64_t)columns, what, out, err);
+}
+
+static ij_status reserve_block(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, bool keep, vit_saved_block *b, ij_error *err) {
+    int dim = trunk->dim;
+    IJ_TRY(reserve(arena, tokens, 3 * dim, "qkv", &b->qkv, err));
+    IJ_TRY(reserve(arena, tokens, dim, "attended", &b->attended, err));
+    IJ_TRY(reserve(arena, tokens, dim, "xn1", &b->xn1, err));
+    IJ_TRY(reserve(arena, tokens, dim, "x1", &b->x1, err));
+    IJ_TRY(reserve(arena, tokens, trunk->hidden, "activated", &b->activated, err));
+    if (!keep) { /* the normalised rows are used up before the next are made */
+        b->xn2 = b->xn1;
+        return IJ_OK;
+    }
+    IJ_TRY(reserve(arena, tokens, dim, "xn2", &b->xn2, err));
+    IJ_TRY(reserve(arena, tokens, trunk->hidden, "pre", &b->pre, err));
+    IJ_TRY(reserve(arena, tokens, trunk->heads, "lse", &b->lse, err));
+    IJ_TRY(reserve(arena, tokens, 1, "mean1", &b->mean1, err));
+    IJ_TRY(reserve(arena, tokens, 1, "rstd1", &b->rstd1, err));
+    IJ_TRY(reserve(arena, tokens, 1, "mean2", &b->mean2, err));
+    return reserve(arena, tokens, 1, "rstd2", &b->rstd2, err);
+}
+
+ij_status vit_saved_reserve(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, bool keep, vit_saved *out, ij_error *err) {
+    memset(out, 0, sizeof *out);
+    IJ_TRY(ij_alloc(&out->blocks, trunk->depth, sizeof *out->blocks, "saved blocks", err));
+    gpu_tensor x[2]; /* without keep, block i reads one and writes the other */
+    for (int i = 0; i < 2; i++) IJ_TRY(reserve(arena, tokens, trunk->dim, "x", &x[i], err));
+    for (int i = 0; i < trunk->depth; i++) {
+        vit_saved_block *b = &out->blocks[i];
+        if (keep || i == 0) IJ_TRY(reserve_block(arena, trunk, tokens, keep, b, err));
+        else *b = out->blocks[0];
+        if (keep && i >= 2) IJ_TRY(reserve(arena, tokens, trunk->dim, "x", &b->x, err));
+        else b->x = x[i % 2];
+    }
+    if (keep) {
+        IJ_TRY(reserve(arena, tokens, 1, "mean", &out->mean, err));
+        IJ_TRY(reserve(arena, tokens, 1, "rstd", &out->rstd, err));
+    }
+    if (keep && trunk->depth >= 2) IJ_TRY(reserve(arena, tokens, trunk->dim, "x_last", &out->x_last, err));
+    else out->x_last = x[trunk->depth % 2];
+    return reserve(arena, tokens, trunk->dim, "y", &out->y, err);
+}
+
+void vit_saved_free(vit_saved *saved) {
+    free(saved->blocks);
+    saved->blocks = NULL;
+}
+
+ij_status vit_scratch_reserve(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, vit_scratch *out, ij_error *err) {
+    const gpu_info *info = gpu_device_info(gpu_arena_device(arena));
+    IJ_TRY(reserve(arena, tokens, trunk->dim, "dx", &out->dx, err));
+    IJ_TRY(reserve(arena, tokens, trunk->dim, "dnormed", &out->dnormed, err));
+    IJ_TRY(reserve(arena, tokens, trunk->hidden, "dhidden", &out->dhidden, err));
+    IJ_TRY(reserve(arena, tokens, 3 * trunk->dim, "dqkv", &out->dqkv, err));
+    IJ_TRY(reserve(arena, tokens, trunk->heads, "delta", &out->delta, err));
+    IJ_TRY(gpu_reserve(arena, op_layernorm_bwd_scratch(trunk->dim, tokens->rows_max), "LayerNorm sums", &out->norm, err));
+    const int shapes[4][2] = {{trunk->dim, 3 * trunk->dim}, {trunk->dim, trunk->dim}, {trunk->dim, trunk->hidden}, {trunk->hidden, trunk->dim}};
+    uint64_t largest = 0;
+    for (int i = 0; i < 4; i++) {
+        uint64_t bytes = op_linear_bwd_w_scratch(info, shapes[i][0], shapes[i][1], tokens->rows_max);
+        if (bytes > largest) largest = bytes;
+    }
+    return gpu_reserve(arena, largest, "weight gradient parts", &out->matmul, err);
+}
+
+/* ---- linear layers ---- */
+
+ij_status vit_linear_forward(gpu_program *program, const char *label, vit_linear linear, gpu_tensor x, gpu_tensor y, gpu_tensor residual, ij_rows rows, int in,
+                             int out, ij_error *err) {
+    return op_linear(program, &(op_linear_args){.label = label, .rows = rows, .in = in, .out = out, .x = x, .weight = linear.weight, .bias = linear.bias,
+                                                .residual = residual, .y = y}, err);
+}
+
+ij_status vit_linear_backward(gpu_program *program, const char *label, vit_linear linear, vit_linear gradient, gpu_tensor x, gpu_tensor dy, gpu_tensor dx,
+                              gpu_tensor scratch, ij_rows rows, int in, int out, ij_error *err) {
+    IJ_TRY(op_linear_bwd_w(program, &(op_linear_bwd_w_args){.label = label, .rows = rows, .in = in, .out = out, .dy = dy, .x = x, .dweight = gradient.weight,
+                                                            .dbias = gradient.bias, .scratch = scratch}, err));
+    if (!dx.arena) return IJ_OK;
+    return op_linear_bwd_x(program, &(op_linear_bwd_x_args){.label = label, .rows = rows, .in = in, .out = out, .dy = dy, .weight = linear.weight, .dx = dx}, err);
+}
+
+/* ---- forward ---- */
+
+static op_attention_args attention_of(const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved_block *b) {
+    return (op_attention_args){.label = "attention", .offsets = tokens->offsets, .sequences = tokens->sequences, .rows_max = tokens->rows_max,
+                               .length_max = tokens->length_max, .heads = trunk->heads, .head_dim = trunk->dim / trunk->heads, .qkv = b->qkv,
+                               .out = b->attended, .lse = b->lse};
+}
+
+static ij_status norm_forward(gpu_program *program, vit_norm norm, float eps, gpu_tensor x, gpu_tensor y, gpu_tensor mean, gpu_tensor rstd, ij_rows rows, int dim,
+                              ij_error *err) {
+    return op_layernorm(program, &(op_layernorm_args){.label = "norm", .rows = rows, .dim = dim, .eps = eps, .x = x, .gamma = norm.weight, .beta = norm.bias,
+                                                      .y = y, .mean = mean, .rstd = rstd}, err);
+}
+
+static ij_status block_forward(gpu_program *program, const vit_trunk *trunk, const vit_block *w, const vit_tokens *tokens, const vit_saved_block *b, gpu_tensor x2,
+                               ij_error *err) {
+    const gpu_tensor none = {0};
+    ij_rows rows = vit_rows(tokens);
+    int dim = trunk->dim;
+    IJ_TRY(norm_forward(program, w->norm1, trunk->eps, b->x, b->xn1, b->mean1, b->rstd1, rows, dim, err));
+    IJ_TRY(vit_linear_forward(program, "qkv", w->qkv, b->xn1, b->qkv, none, rows, dim, 3 * dim, err));
+    op_attention_args attention = attention_of(trunk, tokens, b);
+    IJ_TRY(op_attention(program, &attention, err));
+    IJ_TRY(vit_linear_forward(program, "proj", w->proj, b->attended, b->x1, b->x, rows, dim, dim, err));
+    IJ_TRY(norm_forward(program, w->norm2, trunk->eps, b->x1, b->xn2, b->mean2, b->rstd2, rows, dim, err));
+    IJ_TRY(op_linear(program, &(op_linear_args){.label = "fc1", .rows = rows, .in = dim, .out = trunk->hidden, .x = b->xn2, .weight = w->fc1.weight,
+                                                .bias = w->fc1.bias, .pre = b->pre, .gelu = true, .y = b->activated}, err));
+    return vit_linear_forward(program, "fc2", w->fc2, b->activated, x2, b->x1, rows, trunk->hidden, dim, err);
+}
+
+ij_status vit_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, ij_error *err) {
+    for (int i = 0; i < trunk->depth; i++) {
+        gpu_tensor x2 = i + 1 < trunk->depth ? saved->blocks[i + 1].x : saved->x_last;
+        IJ_TRY(block_forward(program, trunk, &trunk->blocks[i], tokens, &saved->blocks[i], x2, err));
+    }
+    return norm_forward(program, trunk->norm, trunk->eps, saved->x_last, saved->y, saved->mean, saved->rstd, vit_rows(tokens), trunk->dim, err);
+}
+
+/* ---- backward ---- */
+
+/* dx (+)= LayerNorm's gradient of dy; gamma's and beta's gradients are added to `gradient`. */
+static ij_status norm_backward(gpu_program *program, vit_norm norm, vit_norm gradient, gpu_tensor x, gpu_tensor mean, gpu_tensor rstd, gpu_tensor dy,
+                               gpu_tensor dx, bool add, gpu_tensor scratch, ij_rows rows, int dim, ij_error *err) {
+    return op_layernorm_bwd(program, &(op_layernorm_bwd_args){.label = "norm", .rows = rows, .dim = dim, .x = x, .gamma = norm.weight, .mean = mean, .rstd = rstd,
+                                                              .dy = dy, .dx = dx, .add = add, .dgamma = gradient.weight, .dbeta = gradient.bias,
+                                                              .add_params = true, .scratch = scratch}, err);
+}
+
+/* scratch->dx holds the gradient of the block's output on entry, of its input on return. */
+static ij_status block_backward(gpu_program *program, const vit_trunk *trunk, const vit_block *w, const vit_block *g, const vit_tokens *tokens,
+                                const vit_saved_block *b, const vit_scratch *s, ij_error *err) {
+    const gpu_tensor none = {0};
+    ij_rows rows = vit_rows(tokens);
+    int dim = trunk->dim, hidden = trunk->hidden;
+    IJ_TRY(vit_linear_backward(program, "fc2", w->fc2, g->fc2, b->activated, s->dx, none, s->matmul, rows, hidden, dim, err));
+    IJ_TRY(op_linear_bwd_x(program, &(op_linear_bwd_x_args){.label = "fc2", .rows = rows, .in = hidden, .out = dim, .dy = s->dx, .weight = w->fc2.weight,
+                                                            .pre = b->pre, .dx = s->dhidden}, err));
+    IJ_TRY(vit_linear_backward(program, "fc1", w->fc1, g->fc1, b->xn2, s->dhidden, s->dnormed, s->matmul, rows, dim, hidden, err));
+    IJ_TRY(norm_backward(program, w->norm2, g->norm2, b->x1, b->mean2, b->rstd2, s->dnormed, s->dx, true, s->norm, rows, dim, err));
+    IJ_TRY(vit_linear_backward(program, "proj", w->proj, g->proj, b->attended, s->dx, s->dnormed, s->matmul, rows, dim, dim, err));
+    op_attention_args attention = attention_of(trunk, tokens, b);
+    attention.dout = s->dnormed;
+    attention.delta = s->delta;
+    attention.dqkv = s->dqkv;
+    IJ_TRY(op_attention_bwd(program, &attention, err));
+    IJ_TRY(vit_linear_backward(program, "qkv", w->qkv, g->qkv, b->xn1, s->dqkv, s->dnormed, s->matmul, rows, dim, 3 * dim, err));
+    return norm_backward(program, w->norm1, g->norm1, b->x, b->mean1, b->rstd1, s->dnormed, s->dx, true, s->norm, rows, dim, err);
+}
+
+ij_status vit_backward(gpu_program *program, const vit_trunk *trunk, const vit_trunk *gradients, const vit_tokens *tokens, const vit_saved *saved,
+                       const vit_scratch *scratch, gpu_tensor dy, ij_error *err) {
+    IJ_TRY(norm_backward(program, trunk->norm, gradients->norm, saved->x_last, saved->mean, saved->rstd, dy, scratch->dx, false, scratch->norm,
+                         vit_rows(tokens), trunk->dim, err));
+    for (int i = trunk->depth - 1; i >= 0; i--)
+        IJ_TRY(block_backward(program, trunk, &trunk->blocks[i], &gradients->blocks[i], tokens, &saved->blocks[i], scratch, err));
+    return IJ_OK;
+}

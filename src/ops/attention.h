@@ -1,0 +1,43 @@
+/* Attention inside each sequence of a ragged batch, forward and backward.       layer: ops; uses: gpu
+ *
+ * Rows of all sequences are packed; sequence s has rows offsets[s] .. offsets[s + 1] - 1 of every tensor. Empty sequences are fine.
+ * Rows from min(offsets[sequences], rows_max) on are neither read nor written. What a sequence gets depends on its own rows only, to the
+ * bit: not on its place, nor on who else is in the batch. scale = 1 / sqrt(head_dim). All tensors are f32 but offsets (u32). */
+#ifndef IJ_OPS_ATTENTION_H
+#define IJ_OPS_ATTENTION_H
+
+#include "ops/op.h"
+
+typedef struct op_attention_shape {
+    gpu_tensor offsets;  /* [sequences + 1], not decreasing */
+    uint32_t sequences;
+    uint32_t rows_max;   /* rows the tensors have */
+    uint32_t length_max; /* no sequence is longer; queries beyond it would get no result */
+    uint32_t heads;
+    uint32_t head_dim;   /* a multiple of 4, at most 128 */
+} op_attention_shape;
+
+typedef struct op_attention_desc {
+    op_attention_shape shape;
+    gpu_tensor qkv; /* [rows_max, 3 (q k v), heads, head_dim] */
+    gpu_tensor out; /* [rows_max, heads, head_dim], written */
+    gpu_tensor lse; /* [rows_max, heads], written: log of the sum of exponentials, for the backward pass [not wanted] */
+} op_attention_desc;
+
+typedef struct op_attention_bwd_desc {
+    op_attention_shape shape;
+    gpu_tensor qkv, out, lse; /* of the forward pass */
+    gpu_tensor dout;          /* [rows_max, heads, head_dim] */
+    gpu_tensor delta;         /* [rows_max, heads], scratch */
+    gpu_tensor dqkv;          /* [rows_max, 3 (q k v), heads, head_dim], overwritten */
+} op_attention_bwd_desc;
+
+/* Both fail with IJ_ERROR_ARGUMENT, naming the tensor or the dim, when shapes do not fit or the device has too few workgroups. */
+ij_status op_attention(gpu_program *program, const op_attention_desc *desc, ij_error *err);
+ij_status op_attention_bwd(gpu_program *program, const op_attention_bwd_desc *desc, ij_error *err);
+
+/* References, in double. lse may be NULL. The backward one needs nothing of the forward pass: it computes the softmax again. */
+void ref_attention(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, double *out, double *lse);
+void ref_attention_bwd(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, const double *dout, double *dqkv);
+
+#endif
