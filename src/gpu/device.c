@@ -228,24 +228,24 @@ static bool contains_any_case(const char *text, const char *part) {
     return length == 0;
 }
 
-/* Index of the chosen device. A refused device is never chosen by score, and says why when it is asked for by name. */
-static ij_status choose(const gpu_info *infos, uint32_t count, const char *select, uint32_t *chosen, ij_error *err) {
+/* A refused device is never chosen by score, and says why when it is asked for by name. */
+ij_status gpu_choose(const gpu_info *infos, int count, const char *select, int *chosen, ij_error *err) {
     static const int score_of[] = {[GPU_KIND_OTHER] = 1, [GPU_KIND_INTEGRATED] = 4, [GPU_KIND_DISCRETE] = 5, [GPU_KIND_VIRTUAL] = 3, [GPU_KIND_CPU] = 2};
     int best = -1, best_score = 0;
     char *end = NULL;
     long index = select && *select ? strtol(select, &end, 10) : -1;
     bool by_index = end && *end == 0;
     if (by_index && (index < 0 || index >= (long)count))
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "device %ld: this machine has %u (0 to %u)", index, count, count - 1);
-    for (uint32_t i = 0; i < count; i++) {
-        if (by_index && (long)i != index) continue;
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "device %ld: this machine has %d (0 to %d)", index, count, count - 1);
+    for (int i = 0; i < count; i++) {
+        if (by_index && i != index) continue;
         if (!by_index && select && *select && !contains_any_case(infos[i].name, select)) continue;
         int score = infos[i].refused ? 0 : score_of[infos[i].kind];
-        if (best < 0 || score > best_score) best = (int)i, best_score = score;
+        if (best < 0 || score > best_score) best = i, best_score = score;
     }
-    if (best < 0) return ij_fail(err, IJ_ERROR_ARGUMENT, "no device's name contains \"%s\" (%u present; see: ijepa devices)", select, count);
+    if (best < 0) return ij_fail(err, IJ_ERROR_ARGUMENT, "no device's name contains \"%s\" (%d present; see: ijepa devices)", select, count);
     if (infos[best].refused) return ij_fail(err, IJ_ERROR_DEVICE, "%s cannot be used: %s", infos[best].name, infos[best].refused);
-    *chosen = (uint32_t)best;
+    *chosen = best;
     return IJ_OK;
 }
 
@@ -304,12 +304,13 @@ ij_status gpu_device_open(const gpu_device_desc *desc, gpu_device **out, ij_erro
     IJ_TRY(ij_alloc(&device, 1, sizeof *device, "device", err));
     VkPhysicalDevice physical[DEVICES_MAX];
     gpu_info *infos = NULL;
-    uint32_t count = 0, chosen = 0;
+    uint32_t count = 0;
+    int chosen = 0;
     ij_status status = IJ_OK;
     IJ_TRY_GOTO(ij_alloc(&infos, DEVICES_MAX, sizeof *infos, "device list", err), done);
     IJ_TRY_GOTO(make_instance(device, desc->validation, err), done);
     IJ_TRY_GOTO(enumerate(device, physical, infos, &count, err), done);
-    IJ_TRY_GOTO(choose(infos, count, desc->select, &chosen, err), done);
+    IJ_TRY_GOTO(gpu_choose(infos, (int)count, desc->select, &chosen, err), done);
     device->info = infos[chosen];
     device->physical = physical[chosen];
     IJ_TRY_GOTO(make_device(device, err), done);
