@@ -78,8 +78,8 @@ ij_status ij_loader_start(ij_loader *loader, int64_t epoch, int64_t first_batch,
 /* The next batch, in order; it is valid until the next call of next, start or close. Waits for it. */
 ij_status ij_loader_next(ij_loader *loader, const ij_loader_batch **out, ij_error *err);
 
-int64_t ij_loader_batches(const ij_loader *loader);   /* an epoch */
+int64_t ij_loader_batches(const ij_loader *loader);    /* an epoch */
 uint64_t ij_loader_max_bytes(const ij_loader *loader); /* no batch's pixels are more */
-int64_t ij_loader_damaged(const ij_loader *loader);   /* samples that could not be decoded so far */
+int64_t ij_loader_damaged(const ij_loader *loader);    /* samples that could not be decoded so far */
 
 #endif

@@ -248,7 +248,15 @@ static ij_status decode_jpeg(const uint8_t *bytes, size_t count, int channels, c
     return status;
 }
 
+const char *ij_image_jpeg_decoder(void) {
+    return "libjpeg-turbo";
+}
+
 #else
+
+const char *ij_image_jpeg_decoder(void) {
+    return "stb_image";
+}
 
 static ij_status decode_jpeg(const uint8_t *bytes, size_t count, int channels, const char *name, ij_image *image, ij_error *err) {
     IJ_TRY(check_jpeg_end(bytes, count, name, err));

@@ -30,6 +30,9 @@ ij_status ij_image_read(const char *path, int channels, ij_image *image, ij_erro
 
 /* Makes room for width x height x channels; the pixels are unset. Fails beyond the limits above. */
 ij_status ij_image_resize(ij_image *image, int width, int height, int channels, const char *name, ij_error *err);
+
+/* "libjpeg-turbo" or "stb_image": the second one's pixels differ from the first one's by a few units. */
+const char *ij_image_jpeg_decoder(void);
 void ij_image_free(ij_image *image);
 
 /* PNG of [height, width, channels] pixels, 1 or 3 channels; stride bytes from row to row [0: width x channels]. *out is free()d by

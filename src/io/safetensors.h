@@ -65,7 +65,7 @@ ij_status ij_safetensors_open_memory(const void *bytes, size_t count, const char
 void ij_safetensors_close(ij_safetensors *file); /* NULL is fine */
 
 int64_t ij_safetensors_count(const ij_safetensors *file);
-const ij_safetensors_tensor *ij_safetensors_at(const ij_safetensors *file, int64_t i); /* in bytewise order of the names */
+const ij_safetensors_tensor *ij_safetensors_at(const ij_safetensors *file, int64_t i);          /* in bytewise order of the names */
 const ij_safetensors_tensor *ij_safetensors_find(const ij_safetensors *file, const char *name); /* NULL: there is none */
 
 /* The tensor `name`, which must have this dtype and shape; the error text says what is there and what is needed. */
