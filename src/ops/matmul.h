@@ -53,7 +53,4 @@ ij_status op_matmul(gpu_program *program, const op_matmul_desc *desc, ij_error *
 
 /* References in double; the same shapes. ref_matmul: c = a b in the form given, [+ c]. */
 void ref_matmul(op_matmul_form form, int64_t m, int64_t n, int64_t k, const double *a, const double *b, double *c, bool accumulate);
-double ref_gelu_one(double x);
-double ref_gelu_grad_one(double x);
-
 #endif

@@ -1,0 +1,62 @@
+/* Push constants, specialisation ids and epilogue bits of shaders/matmul_*.comp, for C and GLSL. */
+#ifndef IJ_SHADER_MATMUL_H
+#define IJ_SHADER_MATMUL_H
+
+#ifdef __STDC__
+#include <sys/types.h> /* uint, as in GLSL */
+#endif
+
+/* Forms: which operand is stored transposed. */
+#define MATMUL_NT 0 /* c[m, n] = sum_k a[m, k] b[n, k] */
+#define MATMUL_NN 1 /* c[m, n] = sum_k a[m, k] b[k, n] */
+#define MATMUL_TN 2 /* c[m, n] = sum_k a[k, m] b[k, n] */
+
+/* Specialisation ids of both kernels ... */
+#define MATMUL_SPEC_THREADS 0  /* invocations of a workgroup */
+#define MATMUL_SPEC_FORM 1
+#define MATMUL_SPEC_EPILOGUE 2 /* the bits below */
+/* ... of matmul_lane ... */
+#define MATMUL_SPEC_ROWS 3 /* rows of c a workgroup */
+#define MATMUL_SPEC_COLS 4 /* columns of c an invocation */
+/* ... of matmul_tile. */
+#define MATMUL_SPEC_BM 3 /* tile of c a workgroup: BM x BN, k in steps of BK */
+#define MATMUL_SPEC_BN 4
+#define MATMUL_SPEC_BK 5
+#define MATMUL_SPEC_TM 6 /* tile of c an invocation: TM x TN, multiples of 4 */
+#define MATMUL_SPEC_TN 7
+
+/* What happens to a sum before it is stored, in this order. */
+#define MATMUL_BIAS 1       /* + bias[n] */
+#define MATMUL_GELU_GRAD 2  /* x gelu'(pre[m, n]) */
+#define MATMUL_RESIDUAL 4   /* + residual[m, n] */
+#define MATMUL_ACCUMULATE 8 /* + c[m, n] */
+#define MATMUL_GELU 16      /* gelu of it */
+#define MATMUL_KEEP_PRE 32  /* with GELU: pre[m, n] = its argument */
+/* Not of the sum itself. */
+#define MATMUL_ROW_SUMS 64       /* TN: sums[m] = sum_k a[k, m], the bias gradient; accumulates with ACCUMULATE */
+#define MATMUL_DEVICE_ROWS 128   /* m (NT, NN) or k (TN) is bounded by offsets[at] */
+#define MATMUL_SPLIT 256         /* tile, TN: workgroup z sums its chunk of k into part z of c: [m, n] sums, then [m] row sums */
+#define MATMUL_COLUMN_TAIL 512   /* lane: n is not a multiple of a workgroup's columns */
+#define MATMUL_K_TAIL 1024       /* lane: k may be odd */
+#define MATMUL_VECTOR_A 2048     /* tile: the contiguous dim of a is a multiple of 4 */
+#define MATMUL_VECTOR_B 4096     /* tile: the same of b */
+#define MATMUL_VECTOR_C 8192     /* tile: n is a multiple of 4 */
+
+struct matmul_push {
+    uint m, n, k;
+    uint at;    /* MATMUL_DEVICE_ROWS: index into offsets */
+    uint chunk; /* MATMUL_SPLIT: k of one part, a multiple of BK */
+};
+
+/* matmul_reduce: c = [c +] parts summed in order. */
+#define MATMUL_REDUCE_THREADS 64
+#define MATMUL_REDUCE_ACCUMULATE 1
+#define MATMUL_REDUCE_DEVICE_ROWS 2
+struct matmul_reduce_push {
+    uint count; /* m n */
+    uint sums;  /* m when there are row sums, else 0 */
+    uint k, at, chunk;
+    uint stride; /* elements of a part */
+};
+
+#endif
