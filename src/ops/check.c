@@ -1,5 +1,6 @@
 /* The one checker of all ops.       layer: ops; uses: base, gpu */
 #include "ops/op.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "philox.h"
 
@@ -266,6 +267,25 @@ static ij_status check_rerun(bench *b, gpu_device *device, op_report *report, ij
 }
 
 ij_status op_check(gpu_device *device, const op_desc *op, const op_case *c, op_report *report, ij_error *err) {
+    return op_check_timed(device, op, c, 0, NULL, report, err);
+}
+
+/* Tensors that are read and written drift from run to run; the work does not depend on their values. */
+static ij_status time_runs(bench *b, int runs, double *seconds, ij_error *err) {
+    const gpu_op_time *rows;
+    int count;
+    for (int r = 0; r < runs; r++) {
+        double begin = ij_seconds();
+        IJ_TRY(gpu_run(b->program, err));
+        seconds[r] = ij_seconds() - begin;
+        if (gpu_program_times(b->program, &rows, &count, NULL) != IJ_OK) continue;
+        seconds[r] = 0;
+        for (int i = 0; i < count; i++) seconds[r] += rows[i].seconds;
+    }
+    return IJ_OK;
+}
+
+ij_status op_check_timed(gpu_device *device, const op_desc *op, const op_case *c, int runs, double *seconds, op_report *report, ij_error *err) {
     memset(report, 0, sizeof *report);
     bench *b;
     IJ_TRY(ij_alloc(&b, 1, sizeof *b, "case", err));
@@ -277,9 +297,8 @@ ij_status op_check(gpu_device *device, const op_desc *op, const op_case *c, op_r
         op->ref(c, b->host);
         status = check_outputs(b, device, report, err);
     }
-    if (status == IJ_OK) {
-        status = check_rerun(b, device, report, err);
-    }
+    if (status == IJ_OK) status = check_rerun(b, device, report, err);
+    if (status == IJ_OK) status = time_runs(b, runs, seconds, err);
     bench_free(b);
     free(b);
     return status;
