@@ -27,6 +27,7 @@
 /* Draws of philox(seed, PHILOX_STREAM_MASK, sample, epoch, draw): blocks count from 0, one draw each (x: size, y: top, z: left);
  * the subset of the patches takes word p % 4 of draw MASKS_DRAW_SUBSET + p / 4. */
 #define MASKS_DRAW_SUBSET 0x10000u
+#define MASKS_DRAW_TARGETS 0x20000u /* the same for the targets of mode random */
 
 /* What changes from step to step, read by the sampler from a buffer. */
 struct masks_params {
@@ -42,6 +43,7 @@ struct masks_push {
     uint allow_overlap; /* context keeps what targets cover */
     uint budget;        /* most patches of a context */
     uint targets;       /* random: patches of a block */
+    uint cut;           /* official: all contexts, and all targets, are as long as the shortest of the batch */
 };
 
 /* Row movers: one workgroup has `rows` rows of `lanes` lanes (specialisation 0, 1), a lane takes units lane, lane + lanes ... */

@@ -121,6 +121,9 @@ ij_status op_predictor_output(gpu_program *program, const pred_lists *lists, gpu
 /* dx[pr, :] = mask row ? dout[r_t, :] : 0. Writes every predictor row. */
 ij_status op_predictor_output_bwd(gpu_program *program, const pred_lists *lists, gpu_tensor dout, gpu_tensor dx, int64_t dim, ij_error *err);
 
+/* What the configuration means in numbers: the sampler's push constants, for the device and for the reference. */
+struct masks_push masks_plan(const masks_config *config, int64_t batch);
+
 /* ---- references ---- */
 
 /* Masks of one image before official's cut: context [P] and targets [M, P] of 0 or 1. */
@@ -130,8 +133,8 @@ void ref_masks_image(const masks_config *config, const uint32_t *table, const st
 typedef struct masks_lists {
     uint32_t *ctx_offsets, *ctx_rows, *tgt_offsets, *tgt_rows, *pred_offsets, *pred_src;
 } masks_lists;
-void ref_masks_sample(const masks_config *config, const uint32_t *table, const struct masks_params *params, const uint32_t *sample_ids, int64_t batch,
-                      const masks_lists *lists);
+ij_status ref_masks_sample(const masks_config *config, const uint32_t *table, const struct masks_params *params, const uint32_t *sample_ids,
+                           int64_t batch, const masks_lists *lists, ij_error *err);
 /* The same from given masks, bytes of 0 or 1: context [B, P], targets [B, M, P]. cut: official's truncation. */
 void ref_masks_lists(const masks_config *config, const uint8_t *context, const uint8_t *targets, int64_t batch, bool cut, const masks_lists *lists);
 

@@ -1,0 +1,113 @@
+/* Gathers and scatters of token rows.      layer: ops; uses: base, gpu */
+#include "ops/masks.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+/* Groups along x of a folded dispatch: what every device can do (Vulkan's least maximum is 65535). */
+#define GROUPS_X_MAX 32768
+
+typedef struct move {
+    const char *shader;
+    gpu_tensor tensors[8];
+    uint32_t tensor_count;
+    struct masks_move_push push; /* units and groups_x are filled in by record_move */
+    int64_t dim;
+    double moved; /* times that a row is read or written */
+} move;
+
+static ij_status plan_move(gpu_program *program, const move *m, uint32_t lanes, uint32_t rows, gpu_dispatch_desc *dispatch, struct masks_move_push *push,
+                           ij_error *err) {
+    char name[64];
+    bool vec4 = m->dim % 4 == 0;
+    snprintf(name, sizeof name, "%s%s", m->shader, vec4 ? "_vec4" : "");
+    gpu_kernel_desc kernel_desc = {.shader = name, .specs = {lanes, rows}, .spec_count = 2};
+    *push = m->push;
+    push->units = (uint32_t)(vec4 ? m->dim / 4 : m->dim);
+    *dispatch = (gpu_dispatch_desc){.label = m->shader, .tensor_count = m->tensor_count, .push = push, .push_bytes = sizeof *push};
+    dispatch->bytes = 4.0 * m->moved * (double)m->push.rows_max * (double)m->dim;
+    for (uint32_t i = 0; i < m->tensor_count; i++) dispatch->tensors[i] = m->tensors[i];
+    return gpu_kernel_get(gpu_program_device(program), &kernel_desc, &dispatch->kernel, err);
+}
+
+/* A workgroup of 64 x 4 on a GPU: a row of 256 floats is one pass. Software drivers run lanes one subgroup after the other and
+ * start a workgroup cheaply: one row each, so that the row's index is one scalar load. */
+static ij_status record_move(gpu_program *program, const move *m, ij_error *err) {
+    assert(m->dim > 0 && m->push.rows_max > 0);
+    bool cpu = gpu_device_info(gpu_program_device(program))->kind == GPU_KIND_CPU;
+    uint32_t units = (uint32_t)(m->dim % 4 == 0 ? m->dim / 4 : m->dim), lanes = 8, rows = cpu ? 1 : 4;
+    while (lanes < units && lanes < 64) lanes *= 2;
+    gpu_dispatch_desc dispatch;
+    struct masks_move_push push;
+    IJ_TRY(plan_move(program, m, lanes, rows, &dispatch, &push, err));
+    uint32_t groups = op_groups(m->push.rows_max, rows);
+    push.groups_x = groups < GROUPS_X_MAX ? groups : GROUPS_X_MAX;
+    dispatch.groups[0] = push.groups_x;
+    dispatch.groups[1] = op_groups(groups, push.groups_x);
+    return gpu_dispatch(program, &dispatch, err);
+}
+
+ij_status op_gather_rows(gpu_program *program, gpu_tensor x, gpu_tensor rows, gpu_tensor out, ij_rows count, int64_t dim, ij_error *err) {
+    move m = {"gather_rows", {count.offsets, x, rows, out}, 4, {.rows_max = count.max, .rows_at = count.at}, dim, 2};
+    return record_move(program, &m, err);
+}
+
+ij_status op_add_positions(gpu_program *program, gpu_tensor x, gpu_tensor pos, gpu_tensor rows, ij_rows count, int64_t dim, int64_t patches, ij_error *err) {
+    move m = {"add_positions", {count.offsets, pos, rows, x}, 4, {.rows_max = count.max, .rows_at = count.at}, dim, 3};
+    m.push.patches = (uint32_t)patches;
+    m.push.indexed = rows.arena != NULL;
+    return record_move(program, &m, err);
+}
+
+/* ---- the predictor's sequences ---- */
+
+static struct masks_move_push over_pred_rows(const pred_lists *lists) {
+    return (struct masks_move_push){.rows_max = (uint32_t)lists->pred_rows,
+                                    .rows_at = (uint32_t)(lists->batch * lists->blocks),
+                                    .patches = (uint32_t)lists->patches,
+                                    .blocks = (uint32_t)lists->blocks};
+}
+
+ij_status op_predictor_input(gpu_program *program, const pred_lists *lists, gpu_tensor embed, gpu_tensor mask_token, gpu_tensor pos, gpu_tensor out,
+                             int64_t dim, ij_error *err) {
+    move m = {"predictor_input", {lists->pred_offsets, embed, out, lists->pred_src, lists->ctx_rows, lists->tgt_rows, mask_token, pos}, 8,
+              over_pred_rows(lists), dim, 3};
+    return record_move(program, &m, err);
+}
+
+int64_t predictor_input_bwd_scratch(const pred_lists *lists, int64_t dim) { return (int64_t)op_groups(lists->pred_rows, MASKS_CHUNK) * dim; }
+
+ij_status op_predictor_input_bwd(gpu_program *program, const pred_lists *lists, gpu_tensor dout, gpu_tensor dembed, gpu_tensor dmask_token,
+                                 gpu_tensor scratch, int64_t dim, bool accumulate, ij_error *err) {
+    move context = {"predictor_input_bwd", {lists->pred_offsets, dout, dembed, lists->ctx_offsets, lists->ctx_rows}, 5, over_pred_rows(lists), dim,
+                    (double)lists->blocks + 1};
+    context.push.rows_max = (uint32_t)lists->context_rows;
+    context.push.rows_at = (uint32_t)lists->batch;
+    IJ_TRY(record_move(program, &context, err));
+
+    uint32_t lanes = 64;
+    gpu_dispatch_desc dispatch;
+    struct masks_move_push push;
+    move partial = {"mask_token_partial", {lists->pred_offsets, lists->pred_src, dout, scratch}, 4, over_pred_rows(lists), dim, 1};
+    IJ_TRY(plan_move(program, &partial, lanes, 1, &dispatch, &push, err));
+    dispatch.groups[0] = op_groups(push.units, lanes);
+    dispatch.groups[1] = op_groups(lists->pred_rows, MASKS_CHUNK);
+    assert(dispatch.groups[1] <= 65535);
+    IJ_TRY(gpu_dispatch(program, &dispatch, err));
+
+    move finish = {"mask_token_finish", {lists->pred_offsets, scratch, dmask_token}, 3, over_pred_rows(lists), dim, 1.0 / MASKS_CHUNK};
+    finish.push.accumulate = accumulate;
+    IJ_TRY(plan_move(program, &finish, lanes, 1, &dispatch, &push, err));
+    dispatch.groups[0] = op_groups(push.units, lanes);
+    return gpu_dispatch(program, &dispatch, err);
+}
+
+ij_status op_predictor_output(gpu_program *program, const pred_lists *lists, gpu_tensor x, gpu_tensor out, int64_t dim, ij_error *err) {
+    move m = {"predictor_output", {lists->pred_offsets, x, out, lists->pred_src}, 4, over_pred_rows(lists), dim, 1};
+    return record_move(program, &m, err);
+}
+
+ij_status op_predictor_output_bwd(gpu_program *program, const pred_lists *lists, gpu_tensor dout, gpu_tensor dx, int64_t dim, ij_error *err) {
+    move m = {"predictor_output_bwd", {lists->pred_offsets, dout, dx, lists->pred_src}, 4, over_pred_rows(lists), dim, 2};
+    return record_move(program, &m, err);
+}
