@@ -109,6 +109,18 @@ static ij_status read_value(reader *r, const yaml_event_t *event, int depth) {
     }
 }
 
+/* Names between the dots of a key; 0 when one of them is empty. */
+static int count_levels(const char *key) {
+    int levels = 1;
+    if (*key == 0 || *key == '.') return 0;
+    for (; *key; key++) {
+        if (*key != '.') continue;
+        if (key[1] == '.' || key[1] == 0) return 0;
+        levels++;
+    }
+    return levels;
+}
+
 static ij_status read_pair(reader *r, const yaml_event_t *key, int depth) {
     if (key->type != YAML_SCALAR_EVENT) return refuse(r, key, "a key must be a plain text");
     const char *text = (const char *)key->data.scalar.value;
@@ -116,6 +128,11 @@ static ij_status read_pair(reader *r, const yaml_event_t *key, int depth) {
     if (length == 0 || length != key->data.scalar.length) return refuse(r, key, "an empty key");
     if (outer + 1 + length >= sizeof r->key) return refuse(r, key, "a key of more than 500 characters");
     snprintf(r->key + outer, sizeof r->key - outer, "%s%s", outer ? "." : "", text);
+    int levels = count_levels(r->key); /* a key may be written with its dots */
+    if (levels == 0 || levels > DEPTH_MAX) {
+        r->key[outer] = 0;
+        return refuse(r, key, levels ? "more than 16 levels" : "a key with nothing before, between or after its dots");
+    }
     yaml_event_t value;
     ij_status status = next(r, &value);
     if (status == IJ_OK) {
@@ -219,11 +236,11 @@ ij_status ij_config_text_load(ij_config_text *config, const char *path, ij_error
 ij_status ij_config_text_override(ij_config_text *config, const char *assignment, ij_error *err) {
     const char *equals = strchr(assignment, '=');
     size_t length = equals ? (size_t)(equals - assignment) : 0;
-    if (length == 0 || length >= KEY_BYTES_MAX || assignment[0] == '.' || assignment[length - 1] == '.')
+    char key[KEY_BYTES_MAX] = "";
+    if (length < sizeof key) memcpy(key, assignment, length);
+    int levels = count_levels(key);
+    if (levels == 0 || levels > DEPTH_MAX)
         return ij_fail(err, IJ_ERROR_ARGUMENT, "--set %.200s: expected key=value, as in --set data.batch_size=64", assignment);
-    char key[KEY_BYTES_MAX];
-    memcpy(key, assignment, length);
-    key[length] = 0;
     const char *value = equals + 1;
     /* Only a bracket or a quote makes the value more than the bare text ("C: x" or "#1" are texts here). */
     if (*value != '[' && *value != '"' && *value != '\'') return ij_config_put_override(config, key, value, err);
@@ -248,16 +265,33 @@ static bool is_plain(const char *text, bool quoted) {
     return true;
 }
 
-/* JSON's quoted form is also YAML's double-quoted form. */
-static void print_scalar(ij_json *out, const char *text, bool quoted) {
-    if (is_plain(text, quoted)) {
-        ij_json_raw(out, text);
-    } else if (!*text && !quoted) {
-        ij_json_raw(out, "null");
-    } else {
-        out->comma = false;
-        ij_json_string(out, text);
+/* JSON's quoted form is also YAML's double-quoted form, but for the characters that YAML forbids or takes for line ends: C1 controls,
+ * U+2028, U+2029, U+FEFF, U+FFFE, U+FFFF. */
+static void print_quoted(ij_json *out, const char *text) {
+    ij_json quoted = {0};
+    ij_json_string(&quoted, text);
+    out->failed |= quoted.failed;
+    for (const unsigned char *c = (const unsigned char *)quoted.text; !quoted.failed && *c;) {
+        char piece[8] = {(char)*c};
+        int bytes = 1;
+        if (c[0] == 0xc2 && c[1] <= 0xa0) bytes = 2, snprintf(piece, sizeof piece, "\\u00%02x", c[1]);
+        if (c[0] == 0xe2 && c[1] == 0x80 && (c[2] == 0xa8 || c[2] == 0xa9))
+            bytes = 3, snprintf(piece, sizeof piece, "\\u20%02x", c[2] - 0x80);
+        if (c[0] == 0xef && c[1] == 0xbb && c[2] == 0xbf) bytes = 3, strcpy(piece, "\\ufeff");
+        if (c[0] == 0xef && c[1] == 0xbf && c[2] >= 0xbe) bytes = 3, strcpy(piece, c[2] == 0xbe ? "\\ufffe" : "\\uffff");
+        ij_json_raw(out, piece);
+        c += bytes;
     }
+    ij_json_free(&quoted);
+}
+
+static void print_scalar(ij_json *out, const char *text, bool quoted) {
+    if (is_plain(text, quoted))
+        ij_json_raw(out, text);
+    else if (!*text && !quoted)
+        ij_json_raw(out, "null");
+    else
+        print_quoted(out, text);
 }
 
 static int by_section(const void *a, const void *b) { /* '.' before every other character: a section stays together */
@@ -298,7 +332,7 @@ ij_status ij_config_text_print(const ij_config_text *config, char **text, ij_err
         if (entry->list) ij_json_raw(&out, "[");
         for (int k = 0; k < entry->count; k++) {
             if (k) ij_json_raw(&out, ", ");
-            print_scalar(&out, entry->text[k], entry->quoted);
+            print_scalar(&out, entry->text[k], entry->quoted || (entry->list && !entry->text[k][0]));
         }
         ij_json_raw(&out, entry->list ? "]\n" : "\n");
     }
