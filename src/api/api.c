@@ -1,0 +1,96 @@
+/* Version, errors, devices.       layer: api; uses: base, gpu */
+#include "api/api.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STRING_OF(number) #number
+#define STRING(number) STRING_OF(number)
+
+/* The two lists of statuses are one list seen from two sides. */
+#define SAME(ours, theirs) static_assert((int)(ours) == (int)(theirs), #ours " is not " #theirs)
+SAME(IJ_OK, IJEPA_OK);
+SAME(IJ_ERROR_ARGUMENT, IJEPA_ERROR_ARGUMENT);
+SAME(IJ_ERROR_FILE, IJEPA_ERROR_FILE);
+SAME(IJ_ERROR_FORMAT, IJEPA_ERROR_FORMAT);
+SAME(IJ_ERROR_MEMORY, IJEPA_ERROR_MEMORY);
+SAME(IJ_ERROR_DEVICE, IJEPA_ERROR_DEVICE);
+SAME(IJ_ERROR_NUMBER, IJEPA_ERROR_NUMBER);
+SAME(IJ_ERROR_MISMATCH, IJEPA_ERROR_MISMATCH);
+SAME(IJ_ERROR_STOPPED, IJEPA_ERROR_STOPPED);
+
+const char *ijepa_version(void) { return STRING(IJEPA_VERSION_MAJOR) "." STRING(IJEPA_VERSION_MINOR) ".0"; }
+
+ijepa_status api_result(ij_status status, const ij_error *from, ijepa_error *err) {
+    if (err) {
+        memset(err, 0, sizeof *err);
+        err->status = (ijepa_status)status;
+        if (status != IJ_OK) {
+            snprintf(err->text, sizeof err->text, "%s", from->text);
+            snprintf(err->hint, sizeof err->hint, "%s", from->hint);
+        }
+    }
+    return (ijepa_status)status;
+}
+
+ijepa_status api_null(const char *function, const char *argument, ijepa_error *err) {
+    ij_error ours = {0};
+    return api_result(ij_fail(&ours, IJ_ERROR_ARGUMENT, "%s: %s is NULL", function, argument), &ours, err);
+}
+
+ijepa_status api_range(const char *function, const char *argument, double value, const char *wanted, ijepa_error *err) {
+    ij_error ours = {0};
+    return api_result(ij_fail(&ours, IJ_ERROR_ARGUMENT, "%s: %s is %g, it must be %s", function, argument, value, wanted), &ours, err);
+}
+
+gpu_device_desc api_device_desc(const ijepa_device_options *options) {
+    if (!options) return (gpu_device_desc){0};
+    return (gpu_device_desc){.select = options->device, .validation = options->validation, .cache_folder = options->cache_folder};
+}
+
+/* ---- devices ---- */
+
+static const char *const kind_names[] = {[GPU_KIND_OTHER] = "other", [GPU_KIND_INTEGRATED] = "integrated", [GPU_KIND_DISCRETE] = "discrete",
+                                         [GPU_KIND_VIRTUAL] = "virtual", [GPU_KIND_CPU] = "cpu"};
+
+static void describe(const gpu_info *from, ijepa_device_info *to) {
+    memset(to, 0, sizeof *to);
+    snprintf(to->name, sizeof to->name, "%s", from->name);
+    snprintf(to->driver, sizeof to->driver, "%s", from->driver);
+    to->kind = kind_names[from->kind];
+    snprintf(to->api, sizeof to->api, "%u.%u.%u", from->api_major, from->api_minor, from->api_patch);
+    to->memory_bytes = from->heap_bytes;
+    to->free_bytes = from->budget_bytes;
+    to->subgroup_size = from->subgroup_size, to->subgroup_min = from->subgroup_min, to->subgroup_max = from->subgroup_max;
+    to->shared_bytes = from->shared_bytes;
+    to->tensor_bytes_max = from->range_max;
+    to->usable = !from->refused;
+    snprintf(to->why_not, sizeof to->why_not, "%s", from->refused ? from->refused : "");
+}
+
+ijepa_status ijepa_devices(const ijepa_device_options *options, ijepa_device_info *infos, int capacity, int *count, ijepa_error *err) {
+    API_NEED(count);
+    if (capacity > 0) API_NEED(infos);
+    if (capacity < 0) return api_range(__func__, "capacity", capacity, "0 or more", err);
+    ij_error ours = {0};
+    gpu_info *found = NULL;
+    int found_count = 0, chosen = -1;
+    gpu_device_desc desc = api_device_desc(options);
+    ij_status status = gpu_list(desc.validation, &found, &found_count, &ours);
+    if (status == IJ_OK) {
+        /* Which one is taken is asked of the code that takes it. None that can be used is an answer here, not an error. */
+        status = gpu_choose(found, found_count, desc.select, &chosen, &ours);
+        if (status == IJ_ERROR_DEVICE && !desc.select) status = IJ_OK;
+    }
+    if (status == IJ_OK) {
+        for (int i = 0; i < found_count && i < capacity; i++) {
+            describe(&found[i], &infos[i]);
+            infos[i].chosen = i == chosen;
+        }
+        *count = found_count;
+    }
+    free(found);
+    return api_result(status, &ours, err);
+}
