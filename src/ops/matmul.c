@@ -35,7 +35,9 @@ typedef struct matmul_plan {
     uint32_t parts; /* > 1: through scratch and matmul_reduce */
 } matmul_plan;
 
-static bool given(gpu_tensor tensor) { return tensor.arena != NULL; }
+static bool given(gpu_tensor tensor) {
+    return tensor.arena != NULL;
+}
 
 static bool use_lane(gpu_device *device, const op_matmul_desc *desc) {
     if (desc->kernel != OP_MATMUL_AUTO) return desc->kernel == OP_MATMUL_LANE;
@@ -44,31 +46,38 @@ static bool use_lane(gpu_device *device, const op_matmul_desc *desc) {
 
 static struct matmul_push dims_of(const op_matmul_desc *desc) {
     struct matmul_push push = {desc->m, desc->n, desc->k, desc->rows.at, 0};
-    if (desc->form == OP_MATMUL_TN) push.k = desc->rows.max;
-    else push.m = desc->rows.max;
+    if (desc->form == OP_MATMUL_TN)
+        push.k = desc->rows.max;
+    else
+        push.m = desc->rows.max;
     return push;
 }
 
 /* ---- check ---- */
 
-static ij_status check_tensor(const char *label, const char *name, gpu_tensor tensor, uint64_t rows, uint64_t cols, bool needed, ij_error *err) {
+static ij_status check_tensor(const char *label, const char *name, gpu_tensor tensor, uint64_t rows, uint64_t cols, bool needed,
+                              ij_error *err) {
     if (!given(tensor)) return needed ? ij_fail(err, IJ_ERROR_ARGUMENT, "%s: %s is missing", label, name) : IJ_OK;
     if (rows * cols > UINT32_MAX)
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: %s is [%llu, %llu], more than 2^32 elements", label, name, (unsigned long long)rows, (unsigned long long)cols);
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: %s is [%llu, %llu], more than 2^32 elements", label, name, (unsigned long long)rows,
+                       (unsigned long long)cols);
     if (tensor.bytes < 4 * rows * cols)
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: %s has %llu bytes, [%llu, %llu] needs %llu", label, name, (unsigned long long)tensor.bytes,
-                       (unsigned long long)rows, (unsigned long long)cols, (unsigned long long)(4 * rows * cols));
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: %s has %llu bytes, [%llu, %llu] needs %llu", label, name,
+                       (unsigned long long)tensor.bytes, (unsigned long long)rows, (unsigned long long)cols,
+                       (unsigned long long)(4 * rows * cols));
     return IJ_OK;
 }
 
 static bool overlap(gpu_tensor x, gpu_tensor y) {
-    return given(x) && given(y) && x.arena == y.arena && x.block == y.block && x.offset < y.offset + y.bytes && y.offset < x.offset + x.bytes;
+    return given(x) && given(y) && x.arena == y.arena && x.block == y.block && x.offset < y.offset + y.bytes &&
+           y.offset < x.offset + x.bytes;
 }
 
 static ij_status check(const char *label, const op_matmul_desc *desc, ij_error *err) {
     struct matmul_push d = dims_of(desc);
     bool nt = desc->form == OP_MATMUL_NT, nn = desc->form == OP_MATMUL_NN, tn = desc->form == OP_MATMUL_TN;
-    if (d.m == 0 || d.n == 0 || d.k == 0) return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: empty product, m %u, n %u, k %u", label, d.m, d.n, d.k);
+    if (d.m == 0 || d.n == 0 || d.k == 0)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: empty product, m %u, n %u, k %u", label, d.m, d.n, d.k);
     IJ_TRY(check_tensor(label, "a", desc->a, tn ? d.k : d.m, tn ? d.m : d.k, true, err));
     IJ_TRY(check_tensor(label, "b", desc->b, nt ? d.n : d.k, nt ? d.k : d.n, true, err));
     IJ_TRY(check_tensor(label, "c", desc->c, d.m, d.n, true, err));
@@ -93,9 +102,10 @@ static ij_status check(const char *label, const op_matmul_desc *desc, ij_error *
 /* ---- plan ---- */
 
 static uint32_t epilogue_bits(const op_matmul_desc *desc) {
-    return (given(desc->bias) ? MATMUL_BIAS : 0u) | (given(desc->gelu_grad_of) ? MATMUL_GELU_GRAD : 0u) | (given(desc->residual) ? MATMUL_RESIDUAL : 0u) |
-           (desc->accumulate ? MATMUL_ACCUMULATE : 0u) | (desc->gelu ? MATMUL_GELU : 0u) | (given(desc->pre) ? MATMUL_KEEP_PRE : 0u) |
-           (given(desc->bias_grad) ? MATMUL_ROW_SUMS : 0u) | (given(desc->rows.offsets) ? MATMUL_DEVICE_ROWS : 0u);
+    return (given(desc->bias) ? MATMUL_BIAS : 0u) | (given(desc->gelu_grad_of) ? MATMUL_GELU_GRAD : 0u) |
+           (given(desc->residual) ? MATMUL_RESIDUAL : 0u) | (desc->accumulate ? MATMUL_ACCUMULATE : 0u) | (desc->gelu ? MATMUL_GELU : 0u) |
+           (given(desc->pre) ? MATMUL_KEEP_PRE : 0u) | (given(desc->bias_grad) ? MATMUL_ROW_SUMS : 0u) |
+           (given(desc->rows.offsets) ? MATMUL_DEVICE_ROWS : 0u);
 }
 
 static void plan_lane(gpu_device *device, const op_matmul_desc *desc, matmul_plan *plan) {
@@ -108,8 +118,8 @@ static void plan_lane(gpu_device *device, const op_matmul_desc *desc, matmul_pla
     if (n % (lanes * cols) != 0) bits |= MATMUL_COLUMN_TAIL;
     if (plan->push.k % 2 != 0 || (desc->form == OP_MATMUL_TN && given(desc->rows.offsets))) bits |= MATMUL_K_TAIL;
     plan->kernel = (gpu_kernel_desc){.shader = "matmul_lane", .specs = {lanes, desc->form, bits, rows, cols}, .spec_count = 5};
-    plan->groups[0] = op_groups(n, lanes * cols);
-    plan->groups[1] = op_groups(m, rows);
+    plan->groups[0] = op_groups(m, rows);
+    plan->groups[1] = op_groups(n, lanes * cols);
     plan->groups[2] = 1;
     plan->parts = 1;
 }
@@ -143,7 +153,8 @@ static void plan_tile(const op_matmul_desc *desc, matmul_plan *plan) {
     if ((desc->form == OP_MATMUL_NT ? d->k : d->n) % 4 == 0) bits |= MATMUL_VECTOR_B;
     if (d->n % 4 == 0) bits |= MATMUL_VECTOR_C;
     uint32_t threads = tile.bm / tile.tm * (tile.bn / tile.tn);
-    plan->kernel = (gpu_kernel_desc){.shader = "matmul_tile", .specs = {threads, desc->form, bits, tile.bm, tile.bn, tile.bk, tile.tm, tile.tn}, .spec_count = 8};
+    plan->kernel = (gpu_kernel_desc){
+        .shader = "matmul_tile", .specs = {threads, desc->form, bits, tile.bm, tile.bn, tile.bk, tile.tm, tile.tn}, .spec_count = 8};
     plan->groups[0] = op_groups(d->n, tile.bn);
     plan->groups[1] = op_groups(d->m, tile.bm);
     plan->groups[2] = plan->parts;
@@ -153,8 +164,10 @@ static void make_plan(gpu_device *device, const op_matmul_desc *desc, matmul_pla
     memset(plan, 0, sizeof *plan);
     plan->push = dims_of(desc);
     plan->lane = use_lane(device, desc);
-    if (plan->lane) plan_lane(device, desc, plan);
-    else plan_tile(desc, plan);
+    if (plan->lane)
+        plan_lane(device, desc, plan);
+    else
+        plan_tile(desc, plan);
 }
 
 /* Elements of one part: the sums and the row sums. */
@@ -162,23 +175,26 @@ static uint64_t part_stride(const op_matmul_desc *desc, const struct matmul_push
     return (uint64_t)d->m * d->n + (given(desc->bias_grad) ? d->m : 0);
 }
 
-static uint64_t scratch_bytes(const op_matmul_desc *desc, const matmul_plan *plan) {
-    return plan->parts > 1 ? 4 * plan->parts * part_stride(desc, &plan->push) : 0;
+/* With room for row sums whether they are asked for or not: it is planned before there are tensors. */
+static uint64_t scratch_bytes(const matmul_plan *plan) {
+    return plan->parts > 1 ? 4 * plan->parts * ((uint64_t)plan->push.m * plan->push.n + plan->push.m) : 0;
 }
 
 uint64_t op_matmul_scratch(gpu_device *device, const op_matmul_desc *desc) {
     matmul_plan plan;
     make_plan(device, desc, &plan);
-    return scratch_bytes(desc, &plan);
+    return scratch_bytes(&plan);
 }
 
 /* ---- record ---- */
 
-static ij_status record_reduce(gpu_program *program, const op_matmul_desc *desc, const matmul_plan *plan, const char *label, ij_error *err) {
+static ij_status record_reduce(gpu_program *program, const op_matmul_desc *desc, const matmul_plan *plan, const char *label,
+                               ij_error *err) {
     uint64_t stride = part_stride(desc, &plan->push);
     uint32_t flags = (desc->accumulate ? MATMUL_REDUCE_ACCUMULATE : 0u) | (given(desc->rows.offsets) ? MATMUL_REDUCE_DEVICE_ROWS : 0u);
     gpu_kernel_desc kernel_desc = {.shader = "matmul_reduce", .specs = {flags}, .spec_count = 1};
-    struct matmul_reduce_push push = {desc->m * desc->n, given(desc->bias_grad) ? desc->m : 0, plan->push.k, desc->rows.at, plan->push.chunk, (uint32_t)stride};
+    struct matmul_reduce_push push = {
+        desc->m * desc->n, given(desc->bias_grad) ? desc->m : 0, plan->push.k, desc->rows.at, plan->push.chunk, (uint32_t)stride};
     gpu_dispatch_desc dispatch = {.label = label,
                                   .tensors = {desc->scratch, desc->c, desc->bias_grad, desc->rows.offsets},
                                   .tensor_count = 4,
@@ -198,15 +214,16 @@ ij_status op_matmul(gpu_program *program, const op_matmul_desc *desc, ij_error *
     matmul_plan plan;
     make_plan(gpu_program_device(program), desc, &plan);
     bool split = plan.parts > 1;
-    uint64_t scratch = scratch_bytes(desc, &plan);
+    uint64_t scratch = scratch_bytes(&plan);
     if (scratch > 4 * (uint64_t)UINT32_MAX || (split && desc->scratch.bytes < scratch))
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: scratch has %llu bytes, %u chunks of %u rows need %llu", label, (unsigned long long)desc->scratch.bytes,
-                       plan.parts, plan.push.chunk, (unsigned long long)scratch);
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: scratch has %llu bytes, %u chunks of %u rows need %llu", label,
+                       (unsigned long long)desc->scratch.bytes, plan.parts, plan.push.chunk, (unsigned long long)scratch);
     gpu_tensor zero = {0};
     double m = plan.push.m, n = plan.push.n, k = plan.push.k;
     gpu_dispatch_desc dispatch = {.label = label,
-                                  .tensors = {desc->a, desc->b, split ? desc->scratch : desc->c, desc->rows.offsets, desc->bias, desc->residual,
-                                              given(desc->pre) ? desc->pre : desc->gelu_grad_of, split ? zero : desc->bias_grad},
+                                  .tensors = {desc->a, desc->b, split ? desc->scratch : desc->c, desc->rows.offsets, desc->bias,
+                                              desc->residual, given(desc->pre) ? desc->pre : desc->gelu_grad_of,
+                                              split ? zero : desc->bias_grad},
                                   .tensor_count = 8,
                                   .push = &plan.push,
                                   .push_bytes = sizeof plan.push,
@@ -273,20 +290,33 @@ static const op_case gelu_grad_cases[] = {
     {.name = "vit_192_fc2", .dims = {608, 192, 768, 600}, .large = true},
 };
 
-static bool has(const op_case *c, int bit) { return (c->dims[EXTRAS] & bit) != 0; }
-static int64_t true_rows(const op_case *c) { return c->dims[TRUE_ROWS] ? c->dims[TRUE_ROWS] : c->dims[ROWS]; }
+static bool has(const op_case *c, int bit) {
+    return (c->dims[EXTRAS] & bit) != 0;
+}
+static int64_t true_rows(const op_case *c) {
+    return c->dims[TRUE_ROWS] ? c->dims[TRUE_ROWS] : c->dims[ROWS];
+}
 
 static op_matmul_desc desc_of(const op_case *c, op_matmul_form form, gpu_tensor offsets) {
-    op_matmul_desc desc = {.form = form, .rows = {.at = 1, .max = (uint32_t)c->dims[ROWS]}, .kernel = (op_matmul_kernel)c->dims[KERNEL], .chunk = (uint32_t)c->dims[CHUNK]};
+    op_matmul_desc desc = {.form = form,
+                           .rows = {.at = 1, .max = (uint32_t)c->dims[ROWS]},
+                           .kernel = (op_matmul_kernel)c->dims[KERNEL],
+                           .chunk = (uint32_t)c->dims[CHUNK]};
     if (c->dims[TRUE_ROWS]) desc.rows.offsets = offsets;
     return desc;
 }
 
-static op_arg offsets_arg(void) { return (op_arg){"offsets", OP_IN, OP_U32, 2, 1, 0}; }
-static void set_offsets(const op_case *c, uint32_t *offsets) { offsets[0] = 0, offsets[1] = (uint32_t)true_rows(c); }
+static op_arg offsets_arg(void) {
+    return (op_arg){"offsets", OP_IN, OP_U32, 2, 1, 0};
+}
+static void set_offsets(const op_case *c, uint32_t *offsets) {
+    offsets[0] = 0, offsets[1] = (uint32_t)true_rows(c);
+}
 
 /* GELU adds its own error, at most that of eltwise's gelu, to the sum's. */
-static double tolerance(int64_t terms, bool gelu) { return op_tolerance(terms) + (gelu ? 0x1p-24 * 32 : 0); }
+static double tolerance(int64_t terms, bool gelu) {
+    return op_tolerance(terms) + (gelu ? 0x1p-24 * 32 : 0);
+}
 
 /* matmul_nt: offsets, x, w, bias, residual, y, pre; what a case has not is one element that nobody touches. */
 static int nt_args(const op_case *c, op_arg *args) {
@@ -319,7 +349,9 @@ static void nt_ref(const op_case *c, void *const *h) {
     if (has(c, PRE)) memcpy(pre, y, (size_t)count * sizeof *pre);
     if (has(c, GELU)) ref_gelu(y, y, count);
 }
-static void any_prepare(const op_case *c, void *const *h) { set_offsets(c, h[0]); }
+static void any_prepare(const op_case *c, void *const *h) {
+    set_offsets(c, h[0]);
+}
 
 /* matmul_nn: offsets, dy, w, dx. */
 static int nn_args(const op_case *c, op_arg *args) {

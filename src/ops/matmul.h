@@ -25,11 +25,11 @@ typedef enum op_matmul_kernel {
 /* A zero tensor (arena NULL) means "none". The sum goes through what is given, in this order, and is stored in c:
  *   + bias,  x gelu'(gelu_grad_of),  + residual,  + c,  kept in pre,  gelu. */
 typedef struct op_matmul_desc {
-    const char *label;   /* for times and errors ["matmul_nt" and so on] */
+    const char *label; /* for times and errors ["matmul_nt" and so on] */
     op_matmul_form form;
-    uint32_t m, n, k;    /* the one that is token rows (m in NT and NN, k in TN) is taken from `rows` instead */
-    ij_rows rows;        /* offsets may be a zero tensor: rows.max rows */
-    gpu_tensor a, b, c;  /* shapes above; c is neither a nor b */
+    uint32_t m, n, k;   /* the one that is token rows (m in NT and NN, k in TN) is taken from `rows` instead */
+    ij_rows rows;       /* offsets may be a zero tensor: rows.max rows */
+    gpu_tensor a, b, c; /* shapes above; c is neither a nor b */
 
     gpu_tensor bias;         /* [n], NT */
     gpu_tensor gelu_grad_of; /* [m, n] pre-activations, NN: c = sum x gelu'(them); goes with nothing else */
@@ -45,7 +45,8 @@ typedef struct op_matmul_desc {
 } op_matmul_desc;
 
 /* Bytes of scratch the product needs on this device: 0, but for TN with a small c on a GPU, where the rows are summed in
- * chunks. The chunk depends on m, n and the device alone, so what a row adds is rounded alike whatever follows it. */
+ * chunks. Reads form, m, n, k, rows.max, kernel and chunk only, so it can be asked before there are tensors. The chunk depends on m, n and
+ * the device alone, so what a row adds is rounded alike whatever follows it. */
 uint64_t op_matmul_scratch(gpu_device *device, const op_matmul_desc *desc);
 
 /* Records the product. Nothing is read or written beyond the true rows. Wrong sizes are IJ_ERROR_ARGUMENT. */
