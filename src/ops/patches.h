@@ -3,8 +3,9 @@
  * The formula, for output pixel (i, j), channel c of an image with crop rectangle (x, y, w, h):
  *   resized = sum over crop pixels of ky(i, py) kx(j, px) pixel(py, px, c)      antialiased triangle (bilinear) or cubic a = -0.5
  *   row     = (resized / 255 - mean_c) / std_c
- * kx: support max(1, w / out_w) (twice that for cubic), half-pixel centres, windows cut at the crop, weights normalised: what
- * torchvision's F.resized_crop and PIL's Image.resize do, without their rounding to 8 bits after each direction.
+ * kx: stretched by max(1, w / image_w), half-pixel centres, windows cut at the crop, weights normalised: what torchvision's
+ * resized_crop and PIL's resize do, without their rounding to 8 bits after each direction. A crop of the output's size is copied
+ * exactly. A crop need not start at whole pixels; then the pixels that it touches count as its own.
  * A row holds one patch in the order (c, py, px), so a conv weight [D, C, ps, ps] flattened is the matmul weight. */
 #ifndef IJ_OPS_PATCHES_H
 #define IJ_OPS_PATCHES_H
@@ -22,10 +23,8 @@ typedef struct patches_desc {
 } patches_desc;
 
 /* rows[image P + patch, (c, py, px)] = normalised resized crop. pixels: u8, height x width x channels interleaved, images wherever
- * crops says, tensor padded to whole words; crops: [batch] struct patches_crop; scratch: patches_scratch elements of f32;
- * rows: [batch P, channels patch patch] f32. */
-ij_status op_patches(gpu_program *program, const patches_desc *desc, gpu_tensor pixels, gpu_tensor crops, gpu_tensor scratch, gpu_tensor rows, ij_error *err);
-int64_t patches_scratch(const patches_desc *desc);
+ * crops says, tensor padded to whole words; crops: [batch] struct patches_crop; rows: [batch P, channels patch patch] f32. */
+ij_status op_patches(gpu_program *program, const patches_desc *desc, gpu_tensor pixels, gpu_tensor crops, gpu_tensor rows, ij_error *err);
 
 /* The reference, in double. */
 void ref_patches(const patches_desc *desc, const uint8_t *pixels, const struct patches_crop *crops, double *rows);
