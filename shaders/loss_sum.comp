@@ -1,4 +1,4 @@
-/* loss[0] (+)= scale / divisor sum of partial: lane l adds chunks l, l + LOSS_LANES, ..., then a tree over the lanes. The order
+/* loss[0] (+)= scale / divisor sum of partial: lane l adds chunks l, l + LOSS_LANES, ..., then the lanes are added. The order
  * does not depend on the number of rows. */
 //! variant loss_sum
 #version 460
@@ -13,21 +13,16 @@ layout(binding = 0) readonly restrict buffer Partial { float partial[]; };  /* [
 layout(binding = 1) readonly restrict buffer Offsets { uint offsets[]; };
 layout(binding = 2) restrict buffer Loss { float loss[]; };                 /* [1] */
 
-shared float sums[LOSS_LANES];
+#include "group_sum.h"
 
 void main() {
     uint rows = min(push.rows_max, offsets[push.rows_at]);
     uint lane = gl_LocalInvocationID.x;
     float sum = 0;
     for (uint chunk = lane; chunk * LOSS_CHUNK < rows; chunk += LOSS_LANES) sum += partial[chunk];
-    sums[lane] = sum;
-    barrier();
-    for (uint half_lanes = LOSS_LANES / 2; half_lanes > 0; half_lanes /= 2) {
-        if (lane < half_lanes) sums[lane] += sums[lane + half_lanes];
-        barrier();
-    }
+    sum = group_sum(sum);
     if (lane != 0) return;
     float divisor = push.divisor > 0 ? push.divisor : max(float(rows), 1.0) * float(push.dim);
-    float value = sums[0] * (push.scale / divisor);
+    float value = sum * (push.scale / divisor);
     loss[0] = ACCUMULATE ? loss[0] + value : value;
 }

@@ -7,7 +7,8 @@
 #endif
 
 #define REDUCE_LANES 256
-#define REDUCE_CHUNK 4096 /* elements of one partial sum of squares */
+#define REDUCE_COLUMNS 64 /* lanes of a workgroup that owns columns */
+#define REDUCE_CHUNK 16384 /* elements of one partial sum of squares */
 
 /* What op_norm_finish leaves on the device, for the optimiser and the host. */
 struct reduce_norm {
@@ -24,6 +25,11 @@ struct reduce_squares_push {
 
 struct reduce_norm_push {
     uint partials;
+};
+
+struct reduce_rows_push {
+    uint dim;
+    uint rows_max;
 };
 
 #endif
