@@ -34,9 +34,10 @@ typedef struct ij_jepa_desc {
     masks_config masks;      /* grid must be the model's */
     int batch;               /* images of a micro-batch */
     int accumulation;        /* micro-batches of a step [1] */
-    loss_kind loss;
+    uint32_t loss; /* LOSS_SMOOTH_L1, LOSS_L2, LOSS_L1 */
     float mean[3], std[3];
     uint64_t pixel_bytes;    /* most bytes of a batch's pixels; 0: patch rows and masks are written by the caller (recorded steps) */
+    masks_limits limits;     /* capacities, for masks written by the caller [masks_capacity] */
     double loss_divisor;     /* instead of target rows x dim, for tests [0: off] */
     bool vicreg;
     double vicreg_weight, vicreg_covariance;
@@ -61,7 +62,7 @@ typedef struct ij_jepa_image {
 
 typedef struct ij_step_result {
     double loss;             /* mean over the step's micro-batches, prediction only */
-    double regularizer;      /* the added term, weighted; 0 without */
+    double regularizer;      /* the added term, weighted, of the last micro-batch; 0 without */
     double gradient_norm;
     bool finite;             /* false: this step changed nothing */
     double context_rows, target_rows; /* mean per image, over the step */
@@ -84,7 +85,7 @@ typedef struct ij_jepa {
     /* activations */
     gpu_tensor rows, context_patches, embedded, predictor_features, predictions, targets, dpredictions, loss, loss_parts;
     gpu_tensor dpredictor_features, pooled, dpooled, regularizer, regularizer_scratch, norm, norm_parts, counts;
-    gpu_tensor patches_scratch, token_scratch, embed_gradient;
+    gpu_tensor token_scratch, embed_gradient;
     vit_saved target_saved, context_saved, prediction_saved;
     vit_scratch context_scratch, prediction_scratch;
     /* programs */

@@ -134,10 +134,56 @@ ij_status ij_weights_create(gpu_device *device, const ij_model_config *config, b
     return status;
 }
 
+/* Large enough to keep a GPU busy, small enough for every device's binding (lavapipe: 128 MiB). */
+#define RUN_BYTES_MAX ((uint64_t)64 << 20)
+
+gpu_tensor ij_weights_run(const ij_weights *weights, ij_slot slot, const ij_param_run *run) {
+    return gpu_span(weights->tensors[slot][run->first], weights->tensors[slot][run->last]);
+}
+
+ij_status ij_weights_runs(const ij_weights *weights, ij_param_run **out, int *count, ij_error *err) {
+    const ij_param_table *table = &weights->table;
+    const gpu_tensor *at = weights->tensors[weights->training ? IJ_SLOT_WEIGHT : IJ_SLOT_TARGET];
+    int params = weights->training ? table->count : table->encoder_count, runs = 0;
+    IJ_TRY(ij_alloc(out, params, sizeof **out, "parameter runs", err));
+    for (int i = 0; i < params; i++) {
+        const ij_param *p = &table->params[i];
+        ij_param_run *run = runs ? &(*out)[runs - 1] : NULL;
+        bool joins = run && run->predictor == p->predictor && run->decay == p->decay && at[run->first].block == at[i].block &&
+                     at[i].offset + at[i].bytes - at[run->first].offset <= RUN_BYTES_MAX;
+        if (!joins) {
+            run = &(*out)[runs++];
+            *run = (ij_param_run){.first = i, .predictor = p->predictor, .decay = p->decay};
+        }
+        run->last = i;
+        run->elements = (int64_t)(gpu_span(at[run->first], at[i]).bytes / 4);
+    }
+    *count = runs;
+    return IJ_OK;
+}
+
+/* Zeroes everything, the rounding-up between tensors included. */
+static ij_status zero_all(ij_weights *weights, ij_error *err) {
+    gpu_program *program;
+    ij_param_run *runs = NULL;
+    int count = 0;
+    IJ_TRY(gpu_program_create(weights->device, "zero weights", false, &program, err));
+    ij_status status = ij_weights_runs(weights, &runs, &count, err);
+    for (int slot = 0; slot < IJ_SLOT_COUNT; slot++)
+        for (int i = 0; i < count && status == IJ_OK; i++)
+            if (weights->arenas[slot] && !(slot == IJ_SLOT_TARGET && runs[i].predictor))
+                status = gpu_fill(program, ij_weights_run(weights, (ij_slot)slot, &runs[i]), 0, err);
+    if (status == IJ_OK) status = gpu_program_finish(program, err);
+    if (status == IJ_OK) status = gpu_run(program, err);
+    free(runs);
+    gpu_program_destroy(program);
+    return status;
+}
+
 ij_status ij_weights_commit(ij_weights *weights, ij_error *err) {
     for (int slot = 0; slot < IJ_SLOT_COUNT; slot++)
         if (weights->arenas[slot]) IJ_TRY(gpu_arena_commit(weights->arenas[slot], err));
-    return IJ_OK;
+    return zero_all(weights, err);
 }
 
 void ij_weights_destroy(ij_weights *weights) {
@@ -192,15 +238,12 @@ ij_status ij_weights_initialise(ij_weights *weights, uint64_t seed, ij_error *er
         if (weights->table.params[i].count > largest) largest = weights->table.params[i].count;
     float *values;
     IJ_TRY(ij_alloc(&values, largest, sizeof *values, "initial values", err));
-    ij_status status = IJ_OK;
+    ij_status status = zero_all(weights, err);
     for (int i = 0; i < weights->table.count && status == IJ_OK; i++) {
         const ij_param *p = &weights->table.params[i];
         initial_values(p, seed, values);
         if (!p->predictor) status = ij_weights_write(weights, IJ_SLOT_TARGET, i, values, err);
-        if (!weights->training) continue;
-        if (status == IJ_OK) status = ij_weights_write(weights, IJ_SLOT_WEIGHT, i, values, err);
-        memset(values, 0, 4 * (size_t)p->count);
-        for (int slot = IJ_SLOT_GRADIENT; slot <= IJ_SLOT_MOMENT2 && status == IJ_OK; slot++) status = ij_weights_write(weights, (ij_slot)slot, i, values, err);
+        if (weights->training && status == IJ_OK) status = ij_weights_write(weights, IJ_SLOT_WEIGHT, i, values, err);
     }
     free(values);
     return status;

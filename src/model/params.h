@@ -57,6 +57,16 @@ uint64_t ij_weights_bytes(const ij_weights *weights);
  * and 0; target = encoder; gradients and moments 0. Depends on the seed and the tensor's name only. */
 ij_status ij_weights_initialise(ij_weights *weights, uint64_t seed, ij_error *err);
 
+/* Runs of neighbouring parameters of one kind, small enough for one binding: what flat passes over all of them (update, norm) walk.
+ * A run covers the rounding-up between its tensors, which is zero and stays zero. */
+typedef struct ij_param_run {
+    int first, last;         /* parameters, inclusive */
+    int64_t elements;        /* with rounding up */
+    bool predictor, decay;
+} ij_param_run;
+ij_status ij_weights_runs(const ij_weights *weights, ij_param_run **out, int *count, ij_error *err); /* free() *out */
+gpu_tensor ij_weights_run(const ij_weights *weights, ij_slot slot, const ij_param_run *run);
+
 /* Values of one parameter between host and device, f32, table[index].count elements. */
 ij_status ij_weights_read(const ij_weights *weights, ij_slot slot, int index, float *out, ij_error *err);
 ij_status ij_weights_write(const ij_weights *weights, ij_slot slot, int index, const float *values, ij_error *err);

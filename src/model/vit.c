@@ -59,6 +59,11 @@ void vit_trunk_free(vit_trunk *trunk) {
     trunk->blocks = NULL;
 }
 
+/* What dweight += dy^T x and dbias += column sums of dy have in common. */
+static op_matmul_desc weight_gradient(const char *label, ij_rows rows, int in, int out) {
+    return (op_matmul_desc){.label = label, .form = OP_MATMUL_TN, .rows = rows, .m = (uint32_t)out, .n = (uint32_t)in, .accumulate = true};
+}
+
 /* ---- memory ---- */
 
 static ij_status reserve(gpu_arena *arena, const vit_tokens *tokens, int columns, const char *what, gpu_tensor *out, ij_error *err) {
@@ -111,18 +116,19 @@ void vit_saved_free(vit_saved *saved) {
     saved->blocks = NULL;
 }
 
-ij_status vit_scratch_reserve(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, vit_scratch *out, ij_error *err) {
-    const gpu_info *info = gpu_device_info(gpu_arena_device(arena));
+ij_status vit_scratch_reserve(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, int edge_in, int edge_out, vit_scratch *out, ij_error *err) {
     IJ_TRY(reserve(arena, tokens, trunk->dim, "dx", &out->dx, err));
     IJ_TRY(reserve(arena, tokens, trunk->dim, "dnormed", &out->dnormed, err));
     IJ_TRY(reserve(arena, tokens, trunk->hidden, "dhidden", &out->dhidden, err));
     IJ_TRY(reserve(arena, tokens, 3 * trunk->dim, "dqkv", &out->dqkv, err));
     IJ_TRY(reserve(arena, tokens, trunk->heads, "delta", &out->delta, err));
-    IJ_TRY(gpu_reserve(arena, op_layernorm_bwd_scratch(trunk->dim, tokens->rows_max), "LayerNorm sums", &out->norm, err));
-    const int shapes[4][2] = {{trunk->dim, 3 * trunk->dim}, {trunk->dim, trunk->dim}, {trunk->dim, trunk->hidden}, {trunk->hidden, trunk->dim}};
+    IJ_TRY(gpu_reserve(arena, op_layernorm_bwd_scratch((uint32_t)trunk->dim, tokens->rows_max), "LayerNorm sums", &out->norm, err));
+    const int shapes[][2] = {{trunk->dim, 3 * trunk->dim}, {trunk->dim, trunk->dim}, {trunk->dim, trunk->hidden}, {trunk->hidden, trunk->dim}, {edge_in, edge_out}, {edge_out, edge_in}};
     uint64_t largest = 0;
-    for (int i = 0; i < 4; i++) {
-        uint64_t bytes = op_linear_bwd_w_scratch(info, shapes[i][0], shapes[i][1], tokens->rows_max);
+    for (int i = 0; i < IJ_COUNT(shapes); i++) {
+        op_matmul_desc desc = weight_gradient("", vit_rows(tokens), shapes[i][0], shapes[i][1]);
+        desc.bias_grad = out->dx; /* any tensor: that there is one */
+        uint64_t bytes = op_matmul_scratch(gpu_arena_device(arena), &desc);
         if (bytes > largest) largest = bytes;
     }
     return gpu_reserve(arena, largest, "weight gradient parts", &out->matmul, err);
@@ -132,29 +138,42 @@ ij_status vit_scratch_reserve(gpu_arena *arena, const vit_trunk *trunk, const vi
 
 ij_status vit_linear_forward(gpu_program *program, const char *label, vit_linear linear, gpu_tensor x, gpu_tensor y, gpu_tensor residual, ij_rows rows, int in,
                              int out, ij_error *err) {
-    return op_linear(program, &(op_linear_args){.label = label, .rows = rows, .in = in, .out = out, .x = x, .weight = linear.weight, .bias = linear.bias,
-                                                .residual = residual, .y = y}, err);
+    return op_matmul(program, &(op_matmul_desc){.label = label, .form = OP_MATMUL_NT, .rows = rows, .n = (uint32_t)out, .k = (uint32_t)in, .a = x, .b = linear.weight,
+                                                .c = y, .bias = linear.bias, .residual = residual}, err);
+}
+
+/* dx = dy weight, times gelu'(pre) where the input was GELU's output. */
+static ij_status linear_input_gradient(gpu_program *program, const char *label, vit_linear linear, gpu_tensor dy, gpu_tensor pre, gpu_tensor dx, ij_rows rows, int in,
+                                       int out, ij_error *err) {
+    return op_matmul(program, &(op_matmul_desc){.label = label, .form = OP_MATMUL_NN, .rows = rows, .n = (uint32_t)in, .k = (uint32_t)out, .a = dy, .b = linear.weight,
+                                                .c = dx, .gelu_grad_of = pre}, err);
+}
+
+static ij_status linear_weight_gradient(gpu_program *program, const char *label, vit_linear gradient, gpu_tensor x, gpu_tensor dy, gpu_tensor scratch, ij_rows rows,
+                                        int in, int out, ij_error *err) {
+    op_matmul_desc desc = weight_gradient(label, rows, in, out);
+    desc.a = dy, desc.b = x, desc.c = gradient.weight, desc.bias_grad = gradient.bias, desc.scratch = scratch;
+    return op_matmul(program, &desc, err);
 }
 
 ij_status vit_linear_backward(gpu_program *program, const char *label, vit_linear linear, vit_linear gradient, gpu_tensor x, gpu_tensor dy, gpu_tensor dx,
                               gpu_tensor scratch, ij_rows rows, int in, int out, ij_error *err) {
-    IJ_TRY(op_linear_bwd_w(program, &(op_linear_bwd_w_args){.label = label, .rows = rows, .in = in, .out = out, .dy = dy, .x = x, .dweight = gradient.weight,
-                                                            .dbias = gradient.bias, .scratch = scratch}, err));
+    const gpu_tensor none = {0};
+    IJ_TRY(linear_weight_gradient(program, label, gradient, x, dy, scratch, rows, in, out, err));
     if (!dx.arena) return IJ_OK;
-    return op_linear_bwd_x(program, &(op_linear_bwd_x_args){.label = label, .rows = rows, .in = in, .out = out, .dy = dy, .weight = linear.weight, .dx = dx}, err);
+    return linear_input_gradient(program, label, linear, dy, none, dx, rows, in, out, err);
 }
 
 /* ---- forward ---- */
 
-static op_attention_args attention_of(const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved_block *b) {
-    return (op_attention_args){.label = "attention", .offsets = tokens->offsets, .sequences = tokens->sequences, .rows_max = tokens->rows_max,
-                               .length_max = tokens->length_max, .heads = trunk->heads, .head_dim = trunk->dim / trunk->heads, .qkv = b->qkv,
-                               .out = b->attended, .lse = b->lse};
+static op_attention_shape attention_shape(const vit_trunk *trunk, const vit_tokens *tokens) {
+    return (op_attention_shape){.offsets = tokens->offsets, .sequences = tokens->sequences, .rows_max = tokens->rows_max, .length_max = tokens->length_max,
+                                .heads = (uint32_t)trunk->heads, .head_dim = (uint32_t)(trunk->dim / trunk->heads)};
 }
 
 static ij_status norm_forward(gpu_program *program, vit_norm norm, float eps, gpu_tensor x, gpu_tensor y, gpu_tensor mean, gpu_tensor rstd, ij_rows rows, int dim,
                               ij_error *err) {
-    return op_layernorm(program, &(op_layernorm_args){.label = "norm", .rows = rows, .dim = dim, .eps = eps, .x = x, .gamma = norm.weight, .beta = norm.bias,
+    return op_layernorm(program, &(op_layernorm_args){.label = "norm", .rows = rows, .dim = (uint32_t)dim, .eps = eps, .x = x, .gamma = norm.weight, .beta = norm.bias,
                                                       .y = y, .mean = mean, .rstd = rstd}, err);
 }
 
@@ -165,12 +184,11 @@ static ij_status block_forward(gpu_program *program, const vit_trunk *trunk, con
     int dim = trunk->dim;
     IJ_TRY(norm_forward(program, w->norm1, trunk->eps, b->x, b->xn1, b->mean1, b->rstd1, rows, dim, err));
     IJ_TRY(vit_linear_forward(program, "qkv", w->qkv, b->xn1, b->qkv, none, rows, dim, 3 * dim, err));
-    op_attention_args attention = attention_of(trunk, tokens, b);
-    IJ_TRY(op_attention(program, &attention, err));
+    IJ_TRY(op_attention(program, &(op_attention_desc){.shape = attention_shape(trunk, tokens), .qkv = b->qkv, .out = b->attended, .lse = b->lse}, err));
     IJ_TRY(vit_linear_forward(program, "proj", w->proj, b->attended, b->x1, b->x, rows, dim, dim, err));
     IJ_TRY(norm_forward(program, w->norm2, trunk->eps, b->x1, b->xn2, b->mean2, b->rstd2, rows, dim, err));
-    IJ_TRY(op_linear(program, &(op_linear_args){.label = "fc1", .rows = rows, .in = dim, .out = trunk->hidden, .x = b->xn2, .weight = w->fc1.weight,
-                                                .bias = w->fc1.bias, .pre = b->pre, .gelu = true, .y = b->activated}, err));
+    IJ_TRY(op_matmul(program, &(op_matmul_desc){.label = "fc1", .form = OP_MATMUL_NT, .rows = rows, .n = (uint32_t)trunk->hidden, .k = (uint32_t)dim, .a = b->xn2,
+                                                .b = w->fc1.weight, .c = b->activated, .bias = w->fc1.bias, .gelu = true, .pre = b->pre}, err));
     return vit_linear_forward(program, "fc2", w->fc2, b->activated, x2, b->x1, rows, trunk->hidden, dim, err);
 }
 
@@ -187,7 +205,7 @@ ij_status vit_forward(gpu_program *program, const vit_trunk *trunk, const vit_to
 /* dx (+)= LayerNorm's gradient of dy; gamma's and beta's gradients are added to `gradient`. */
 static ij_status norm_backward(gpu_program *program, vit_norm norm, vit_norm gradient, gpu_tensor x, gpu_tensor mean, gpu_tensor rstd, gpu_tensor dy,
                                gpu_tensor dx, bool add, gpu_tensor scratch, ij_rows rows, int dim, ij_error *err) {
-    return op_layernorm_bwd(program, &(op_layernorm_bwd_args){.label = "norm", .rows = rows, .dim = dim, .x = x, .gamma = norm.weight, .mean = mean, .rstd = rstd,
+    return op_layernorm_bwd(program, &(op_layernorm_bwd_args){.label = "norm", .rows = rows, .dim = (uint32_t)dim, .x = x, .gamma = norm.weight, .mean = mean, .rstd = rstd,
                                                               .dy = dy, .dx = dx, .add = add, .dgamma = gradient.weight, .dbeta = gradient.bias,
                                                               .add_params = true, .scratch = scratch}, err);
 }
@@ -195,20 +213,15 @@ static ij_status norm_backward(gpu_program *program, vit_norm norm, vit_norm gra
 /* scratch->dx holds the gradient of the block's output on entry, of its input on return. */
 static ij_status block_backward(gpu_program *program, const vit_trunk *trunk, const vit_block *w, const vit_block *g, const vit_tokens *tokens,
                                 const vit_saved_block *b, const vit_scratch *s, ij_error *err) {
-    const gpu_tensor none = {0};
     ij_rows rows = vit_rows(tokens);
     int dim = trunk->dim, hidden = trunk->hidden;
-    IJ_TRY(vit_linear_backward(program, "fc2", w->fc2, g->fc2, b->activated, s->dx, none, s->matmul, rows, hidden, dim, err));
-    IJ_TRY(op_linear_bwd_x(program, &(op_linear_bwd_x_args){.label = "fc2", .rows = rows, .in = hidden, .out = dim, .dy = s->dx, .weight = w->fc2.weight,
-                                                            .pre = b->pre, .dx = s->dhidden}, err));
+    IJ_TRY(linear_weight_gradient(program, "fc2", g->fc2, b->activated, s->dx, s->matmul, rows, hidden, dim, err));
+    IJ_TRY(linear_input_gradient(program, "fc2", w->fc2, s->dx, b->pre, s->dhidden, rows, hidden, dim, err));
     IJ_TRY(vit_linear_backward(program, "fc1", w->fc1, g->fc1, b->xn2, s->dhidden, s->dnormed, s->matmul, rows, dim, hidden, err));
     IJ_TRY(norm_backward(program, w->norm2, g->norm2, b->x1, b->mean2, b->rstd2, s->dnormed, s->dx, true, s->norm, rows, dim, err));
     IJ_TRY(vit_linear_backward(program, "proj", w->proj, g->proj, b->attended, s->dx, s->dnormed, s->matmul, rows, dim, dim, err));
-    op_attention_args attention = attention_of(trunk, tokens, b);
-    attention.dout = s->dnormed;
-    attention.delta = s->delta;
-    attention.dqkv = s->dqkv;
-    IJ_TRY(op_attention_bwd(program, &attention, err));
+    IJ_TRY(op_attention_bwd(program, &(op_attention_bwd_desc){.shape = attention_shape(trunk, tokens), .qkv = b->qkv, .out = b->attended, .lse = b->lse,
+                                                              .dout = s->dnormed, .delta = s->delta, .dqkv = s->dqkv}, err));
     IJ_TRY(vit_linear_backward(program, "qkv", w->qkv, g->qkv, b->xn1, s->dqkv, s->dnormed, s->matmul, rows, dim, 3 * dim, err));
     return norm_backward(program, w->norm1, g->norm1, b->x, b->mean1, b->rstd1, s->dnormed, s->dx, true, s->norm, rows, dim, err);
 }

@@ -75,7 +75,7 @@ typedef struct vit_saved {
 ij_status vit_saved_reserve(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, bool keep, vit_saved *out, ij_error *err);
 void vit_saved_free(vit_saved *saved);
 
-/* Memory of a backward pass; shared by all trunks that run one after the other. */
+/* Memory of a backward pass. */
 typedef struct vit_scratch {
     gpu_tensor dx;       /* [rows, dim] the running gradient */
     gpu_tensor dnormed;  /* [rows, dim] */
@@ -85,7 +85,8 @@ typedef struct vit_scratch {
     gpu_tensor norm;     /* LayerNorm's partial sums */
     gpu_tensor matmul;   /* partial products of weight gradients */
 } vit_scratch;
-ij_status vit_scratch_reserve(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, vit_scratch *out, ij_error *err);
+/* `edge_in` x `edge_out`: the linear layers at the trunk's ends, whose weight gradients use the same memory. */
+ij_status vit_scratch_reserve(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, int edge_in, int edge_out, vit_scratch *out, ij_error *err);
 
 /* Records the forward pass: saved->blocks[0].x in, saved->y out. */
 ij_status vit_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, ij_error *err);

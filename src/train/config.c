@@ -147,9 +147,9 @@ static ij_status read_model(reader *r, ij_train_config *c) {
     int64_t seed = (int64_t)c->seed;
     IJ_TRY(ij_config_text_integer(r->text, "meta.seed", 0, INT64_MAX, &seed, r->err));
     c->seed = (uint64_t)seed;
-    int kind = c->loss;
+    int kind = (int)c->loss;
     IJ_TRY(ij_config_text_choice(r->text, "meta.loss", loss_names, IJ_COUNT(loss_names), &kind, r->err));
-    c->loss = (loss_kind)kind;
+    c->loss = (uint32_t)kind;
     return IJ_OK;
 }
 

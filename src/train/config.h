@@ -23,7 +23,7 @@ typedef struct ij_train_config {
     masks_config masks;
     ij_schedule schedule; /* steps_per_epoch is filled when the data set is known */
     uint64_t seed;
-    loss_kind loss;
+    uint32_t loss; /* LOSS_SMOOTH_L1, LOSS_L2, LOSS_L1 */
     /* data */
     char data_path[4096];
     int batch;        /* images of one forward pass */

@@ -1,0 +1,204 @@
+/* layer: train; uses: base, io, gpu, model */
+#include "train/checkpoint.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "io/safetensors.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FORMAT "ijepa training state 1"
+
+static const char *const slot_prefix[IJ_SLOT_COUNT] = {[IJ_SLOT_WEIGHT] = "", [IJ_SLOT_TARGET] = "", [IJ_SLOT_MOMENT1] = "opt.exp_avg.", [IJ_SLOT_MOMENT2] = "opt.exp_avg_sq."};
+
+static void tensor_name(char out[160], const ij_param *p, ij_slot slot) {
+    const char *net = slot == IJ_SLOT_TARGET ? "target_encoder" : p->predictor ? "predictor" : "encoder";
+    snprintf(out, 160, "%s%s.%s", slot_prefix[slot], net, p->name);
+}
+
+/* A tensor that is read from the device when the file is written. */
+typedef struct source {
+    const ij_weights *weights;
+    ij_slot slot;
+    int index;
+} source;
+
+static ij_status fill_from_device(void *user, uint64_t offset, void *out, size_t bytes, ij_error *err) {
+    const source *s = user;
+    return gpu_read(s->weights->device, s->weights->tensors[s->slot][s->index], offset, out, bytes, err);
+}
+
+static ij_status add_tensors(ij_safetensors_writer *writer, const ij_weights *w, source *sources, ij_error *err) {
+    static const ij_slot slots[] = {IJ_SLOT_WEIGHT, IJ_SLOT_TARGET, IJ_SLOT_MOMENT1, IJ_SLOT_MOMENT2};
+    int used = 0;
+    for (int s = 0; s < IJ_COUNT(slots); s++) {
+        int count = slots[s] == IJ_SLOT_TARGET ? w->table.encoder_count : w->table.count;
+        for (int i = 0; i < count; i++) {
+            char name[160];
+            tensor_name(name, &w->table.params[i], slots[s]);
+            source *from = &sources[used++];
+            *from = (source){w, slots[s], i};
+            IJ_TRY(ij_safetensors_add_filled(writer, name, IJ_SAFETENSORS_F32, w->table.params[i].dims, w->table.params[i].shape, fill_from_device, from, err));
+        }
+    }
+    return IJ_OK;
+}
+
+static ij_status add_positions(ij_safetensors_writer *writer, const ij_model_config *m, float **memory, ij_error *err) {
+    int64_t patches = ij_patches(m), encoder = patches * m->dim, predictor = patches * m->pred_dim;
+    IJ_TRY(ij_alloc(memory, encoder + predictor, 4, "positions", err));
+    ij_positions(ij_grid_height(m), ij_grid_width(m), m->dim, *memory);
+    ij_positions(ij_grid_height(m), ij_grid_width(m), m->pred_dim, *memory + encoder);
+    const int64_t shape[3] = {1, patches, m->dim}, pred_shape[3] = {1, patches, m->pred_dim};
+    IJ_TRY(ij_safetensors_add(writer, "encoder.pos_embed", IJ_SAFETENSORS_F32, 3, shape, *memory, err));
+    IJ_TRY(ij_safetensors_add(writer, "target_encoder.pos_embed", IJ_SAFETENSORS_F32, 3, shape, *memory, err));
+    return ij_safetensors_add(writer, "predictor.predictor_pos_embed", IJ_SAFETENSORS_F32, 3, pred_shape, *memory + encoder, err);
+}
+
+static ij_status put_metadata(ij_safetensors_writer *writer, const ij_train_config *config, int64_t step, ij_error *err) {
+    char text[128];
+    ij_config_text flat = {0};
+    char *yaml = NULL;
+    ij_status status = ij_train_config_write(config, &flat, err);
+    if (status == IJ_OK) status = ij_config_text_print(&flat, &yaml, err);
+    if (status == IJ_OK) status = ij_safetensors_put(writer, "format", FORMAT, err);
+    if (status == IJ_OK) status = ij_safetensors_put(writer, "config", yaml, err);
+    snprintf(text, sizeof text, "%" PRId64, step);
+    if (status == IJ_OK) status = ij_safetensors_put(writer, "step", text, err);
+    snprintf(text, sizeof text, "%" PRId64, config->schedule.steps_per_epoch);
+    if (status == IJ_OK) status = ij_safetensors_put(writer, "steps_per_epoch", text, err);
+    snprintf(text, sizeof text, "%.9g %.9g %.9g", (double)config->mean[0], (double)config->mean[1], (double)config->mean[2]);
+    if (status == IJ_OK) status = ij_safetensors_put(writer, "mean", text, err);
+    snprintf(text, sizeof text, "%.9g %.9g %.9g", (double)config->std[0], (double)config->std[1], (double)config->std[2]);
+    if (status == IJ_OK) status = ij_safetensors_put(writer, "std", text, err);
+    free(yaml);
+    ij_config_text_free(&flat);
+    return status;
+}
+
+ij_status ij_checkpoint_write(const char *path, const ij_weights *weights, const ij_train_config *config, int64_t step, ij_error *err) {
+    ij_safetensors_writer *writer;
+    source *sources = NULL;
+    float *positions = NULL;
+    IJ_TRY(ij_safetensors_begin(path, &writer, err));
+    ij_status status = ij_alloc(&sources, 4 * (int64_t)weights->table.count, sizeof *sources, "checkpoint list", err);
+    if (status == IJ_OK) status = put_metadata(writer, config, step, err);
+    if (status == IJ_OK) status = add_tensors(writer, weights, sources, err);
+    if (status == IJ_OK) status = add_positions(writer, &config->model, &positions, err);
+    if (status == IJ_OK) status = ij_safetensors_finish(writer, err);
+    else ij_safetensors_abandon(writer);
+    free(positions);
+    free(sources);
+    return status;
+}
+
+/* ---- reading ---- */
+
+static ij_status metadata_number(const ij_safetensors *file, const char *path, const char *key, int64_t *out, ij_error *err) {
+    const char *text = ij_safetensors_get(file, key);
+    char *end;
+    if (!text) return ij_fail(err, IJ_ERROR_FORMAT, "%s: no \"%s\" in its metadata: not a training state of ijepa", path, key);
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno || *end || end == text || value < 0) return ij_fail(err, IJ_ERROR_FORMAT, "%s: \"%s\" is \"%.40s\", not a count", path, key, text);
+    *out = value;
+    return IJ_OK;
+}
+
+static ij_status config_of(const ij_safetensors *file, const char *path, ij_train_config *config, int64_t *step, ij_error *err) {
+    const char *format = ij_safetensors_get(file, "format"), *yaml = ij_safetensors_get(file, "config");
+    if (!format || strcmp(format, FORMAT) != 0 || !yaml) return ij_fail(err, IJ_ERROR_FORMAT, "%s: not a training state of ijepa (no \"%s\" in its metadata)", path, FORMAT);
+    ij_config_text text = {0};
+    ij_train_config_defaults(config);
+    ij_status status = ij_config_text_load_memory(&text, yaml, strlen(yaml), path, err);
+    if (status == IJ_OK) status = ij_train_config_read(&text, config, NULL, 0, err);
+    ij_config_text_free(&text);
+    IJ_TRY(status);
+    IJ_TRY(metadata_number(file, path, "steps_per_epoch", &config->schedule.steps_per_epoch, err));
+    return metadata_number(file, path, "step", step, err);
+}
+
+ij_status ij_checkpoint_config(const char *path, ij_train_config *config, int64_t *step, ij_error *err) {
+    ij_safetensors *file;
+    IJ_TRY(ij_safetensors_open(path, &file, err));
+    ij_status status = config_of(file, path, config, step, err);
+    ij_safetensors_close(file);
+    return status;
+}
+
+static ij_status read_slot(const ij_safetensors *file, ij_weights *w, ij_slot slot, ij_error *err) {
+    int count = slot == IJ_SLOT_TARGET ? w->table.encoder_count : w->table.count;
+    for (int i = 0; i < count; i++) {
+        const ij_param *p = &w->table.params[i];
+        const ij_safetensors_tensor *tensor;
+        char name[160];
+        tensor_name(name, p, slot);
+        IJ_TRY(ij_safetensors_need(file, name, IJ_SAFETENSORS_F32, p->dims, p->shape, &tensor, err));
+        IJ_TRY(ij_weights_write(w, slot, i, tensor->data, err));
+    }
+    return IJ_OK;
+}
+
+ij_status ij_checkpoint_read(const char *path, ij_weights *weights, ij_error *err) {
+    ij_safetensors *file;
+    IJ_TRY(ij_safetensors_open(path, &file, err));
+    ij_status status = ij_safetensors_verify(file, NULL, err);
+    if (status == IJ_OK) status = read_slot(file, weights, IJ_SLOT_TARGET, err);
+    if (weights->training) {
+        static const ij_slot slots[] = {IJ_SLOT_WEIGHT, IJ_SLOT_MOMENT1, IJ_SLOT_MOMENT2};
+        for (int i = 0; i < IJ_COUNT(slots) && status == IJ_OK; i++) status = read_slot(file, weights, slots[i], err);
+    }
+    ij_safetensors_close(file);
+    return status;
+}
+
+/* ---- finding ---- */
+
+static int64_t step_of_name(const char *name) {
+    int64_t step;
+    int end = 0;
+    if (sscanf(name, "step-%" SCNd64 ".safetensors%n", &step, &end) != 1 || end == 0 || name[end]) return -1;
+    return step;
+}
+
+static bool intact(const char *path, ij_error *err) {
+    ij_safetensors *file;
+    if (ij_safetensors_open(path, &file, err) != IJ_OK) return false;
+    bool good = ij_safetensors_verify(file, NULL, err) == IJ_OK;
+    ij_safetensors_close(file);
+    return good;
+}
+
+ij_status ij_checkpoint_find(const char *run_or_file, char *out, size_t out_bytes, char *damaged, size_t damaged_bytes, ij_error *err) {
+    char folder[4096];
+    if (damaged && damaged_bytes) damaged[0] = 0;
+    if (!ij_is_folder(run_or_file)) {
+        if (!ij_file_exists(run_or_file)) return ij_fail(err, IJ_ERROR_FILE, "%s: no such run folder or checkpoint", run_or_file);
+        if (strlen(run_or_file) >= out_bytes) return ij_fail(err, IJ_ERROR_ARGUMENT, "path too long: %.200s", run_or_file);
+        strcpy(out, run_or_file);
+        return IJ_OK;
+    }
+    IJ_TRY(ij_path_join(folder, sizeof folder, run_or_file, "checkpoints", err));
+    for (int64_t below = INT64_MAX;;) { /* newest first, until one is intact */
+        int64_t best = -1;
+        DIR *dir = opendir(folder);
+        for (struct dirent *entry; dir && (entry = readdir(dir));) {
+            int64_t step = step_of_name(entry->d_name);
+            if (step < below && step > best) best = step;
+        }
+        if (dir) closedir(dir);
+        if (best < 0) return ij_fail(err, IJ_ERROR_FILE, "%s: no %scheckpoint (looked for checkpoints/step-N.safetensors)", run_or_file, below == INT64_MAX ? "" : "intact ");
+        char name[64];
+        snprintf(name, sizeof name, "step-%08" PRId64 ".safetensors", best);
+        IJ_TRY(ij_path_join(out, out_bytes, folder, name, err));
+        ij_error why;
+        if (intact(out, &why)) return IJ_OK;
+        size_t used = damaged ? strlen(damaged) : 0;
+        if (damaged && used + 1 < damaged_bytes) snprintf(damaged + used, damaged_bytes - used, "%s\n", why.text);
+        below = best;
+    }
+}
