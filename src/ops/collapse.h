@@ -49,9 +49,9 @@ typedef struct op_vicreg_args {
 ij_status op_vicreg(gpu_program *program, const op_vicreg_args *args, ij_error *err);
 uint64_t op_vicreg_scratch(uint32_t rows, uint32_t dim);
 
-/* References, in double. dz may be NULL; it is added to. */
-struct collapse_position ref_position_stats(const double *x, double *mean, int64_t images, int64_t patches, int64_t dim, uint32_t kind);
+/* References, in double; stats [4] and loss [3] in the order of the structs. dz may be NULL; it is added to. */
+void ref_position_stats(const double *x, double *mean, double *stats, int64_t images, int64_t patches, int64_t dim, uint32_t kind);
 double ref_cosine_stats(const double *x, int64_t rows, int64_t dim);
-struct collapse_vicreg ref_vicreg(const double *z, double *dz, int64_t rows, int64_t dim, double weight, double covariance_weight, double gamma, double eps);
+void ref_vicreg(const double *z, double *loss, double *dz, int64_t rows, int64_t dim, double weight, double covariance_weight, double gamma, double eps);
 
 #endif
