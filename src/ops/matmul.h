@@ -45,8 +45,8 @@ typedef struct op_matmul_desc {
 } op_matmul_desc;
 
 /* Bytes of scratch the product needs on this device: 0, but for TN with a small c on a GPU, where the rows are summed in
- * chunks. Reads form, m, n, k, rows.max, kernel and chunk only, so it can be asked before there are tensors. The chunk depends on m, n and
- * the device alone, so what a row adds is rounded alike whatever follows it. */
+ * chunks. The chunk depends on m, n and the device alone, so what a row adds is rounded alike whatever follows it.
+ * Reads form, m, n, k, rows.max, kernel and chunk only: it can be asked before there are tensors. */
 uint64_t op_matmul_scratch(gpu_device *device, const op_matmul_desc *desc);
 
 /* Records the product. Nothing is read or written beyond the true rows. Wrong sizes are IJ_ERROR_ARGUMENT. */

@@ -12,7 +12,8 @@ void ref_matmul(op_matmul_form form, int64_t m, int64_t n, int64_t k, const doub
     for (int64_t row = 0; row < m; row++)
         for (int64_t col = 0; col < n; col++) {
             double sum = 0;
-            for (int64_t i = 0; i < k; i++) sum += element(a, form != OP_MATMUL_TN, m, k, row, i) * element(b, form == OP_MATMUL_NT, n, k, col, i);
+            for (int64_t i = 0; i < k; i++)
+                sum += element(a, form != OP_MATMUL_TN, m, k, row, i) * element(b, form == OP_MATMUL_NT, n, k, col, i);
             c[row * n + col] = accumulate ? c[row * n + col] + sum : sum;
         }
 }
