@@ -7,7 +7,9 @@
 
 static const char *const mode_names[] = {"multiblock", "official", "random", "block", "rasterized"};
 
-const char *masks_mode_name(masks_mode mode) { return mode_names[mode]; }
+const char *masks_mode_name(masks_mode mode) {
+    return mode_names[mode];
+}
 
 ij_status masks_mode_find(const char *name, masks_mode *out, ij_error *err) {
     for (int i = 0; i < IJ_COUNT(mode_names); i++)
@@ -41,20 +43,28 @@ static ij_status check_range(const char *name, const double range[2], double mos
 }
 
 ij_status masks_check(const masks_config *config, ij_error *err) {
-    int h = config->grid_h, w = config->grid_w, most = config->mode == MASKS_RANDOM ? 1 : config->mode == MASKS_RASTERIZED ? 3 : MASKS_BLOCKS_MAX;
+    int h = config->grid_h, w = config->grid_w,
+        most = config->mode == MASKS_RANDOM       ? 1
+               : config->mode == MASKS_RASTERIZED ? 3
+                                                  : MASKS_BLOCKS_MAX;
     if (h < 2 || w < 2 || h > MASKS_SIDE_MAX || w > MASKS_SIDE_MAX || h * w > MASKS_PATCHES_MAX)
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "masks: a grid of %d x %d patches; sides must be 2 to %d and patches at most %d", h, w, MASKS_SIDE_MAX, MASKS_PATCHES_MAX);
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "masks: a grid of %d x %d patches; sides must be 2 to %d and patches at most %d", h, w,
+                       MASKS_SIDE_MAX, MASKS_PATCHES_MAX);
     int patches = h * w;
     if (config->blocks < 1 || config->blocks > most || (config->mode == MASKS_RASTERIZED && config->blocks != 3))
         return ij_fail(err, IJ_ERROR_ARGUMENT, "masks: %d target blocks; mode %s takes %s%d", config->blocks, masks_mode_name(config->mode),
                        most == MASKS_BLOCKS_MAX ? "1 to " : "", most);
-    if (config->blocks > patches) return ij_fail(err, IJ_ERROR_ARGUMENT, "masks: %d target blocks on a grid of %d patches", config->blocks, patches);
+    if (config->blocks > patches)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "masks: %d target blocks on a grid of %d patches", config->blocks, patches);
     IJ_TRY(check_range("enc_mask_scale", config->enc_scale, 1, err));
     IJ_TRY(check_range("pred_mask_scale", config->pred_scale, 1, err));
     IJ_TRY(check_range("aspect_ratio", config->aspect, 100, err));
-    double target = config->mode == MASKS_RANDOM ? config->random_ratio : config->mode == MASKS_BLOCK ? config->block_scale : config->pred_scale[0];
+    double target = config->mode == MASKS_RANDOM  ? config->random_ratio
+                    : config->mode == MASKS_BLOCK ? config->block_scale
+                                                  : config->pred_scale[0];
     if (config->mode != MASKS_RASTERIZED && !(target > 0 && target * patches <= patches - 0.5))
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "masks: a target of %g of the %d patches of a %d x %d grid leaves none for the context", target, patches, h, w);
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "masks: a target of %g of the %d patches of a %d x %d grid leaves none for the context",
+                       target, patches, h, w);
     if (!(config->context_keep > 0 && config->context_keep <= 1))
         return ij_fail(err, IJ_ERROR_ARGUMENT, "masks: context_keep is %g, it must be in (0, 1]", config->context_keep);
     if (config->min_keep < 0) return ij_fail(err, IJ_ERROR_ARGUMENT, "masks: min_keep is %d", config->min_keep);
@@ -63,7 +73,9 @@ ij_status masks_check(const masks_config *config, ij_error *err) {
 
 /* ---- block sizes ---- */
 
-static int at_least_one(double side) { return side < 1.5 ? 1 : (int)floor(side + 0.5); }
+static int at_least_one(double side) {
+    return side < 1.5 ? 1 : (int)floor(side + 0.5);
+}
 
 /* Height and width nearest to scale and aspect; a side that does not fit is cut and the other takes up the area. */
 static uint32_t block_size(const masks_config *config, double scale, double aspect) {
@@ -78,7 +90,8 @@ static uint32_t block_size(const masks_config *config, double scale, double aspe
 /* A target never covers the grid: something must be left to predict it from. */
 static uint32_t target_size(const masks_config *config, double scale, double aspect) {
     uint32_t size = block_size(config, scale, aspect);
-    if ((int)(size >> 16) == config->grid_h && (int)(size & 0xffff) == config->grid_w) size -= config->grid_h >= config->grid_w ? 0x10000 : 1;
+    if ((int)(size >> 16) == config->grid_h && (int)(size & 0xffff) == config->grid_w)
+        size -= config->grid_h >= config->grid_w ? 0x10000 : 1;
     return size;
 }
 
@@ -91,7 +104,9 @@ static uint32_t official_size(const masks_config *config, double scale, double a
     return (uint32_t)h << 16 | (uint32_t)w;
 }
 
-static double between(const double range[2], double u) { return range[0] + u * (range[1] - range[0]); }
+static double between(const double range[2], double u) {
+    return range[0] + u * (range[1] - range[0]);
+}
 
 /* Point i of a Hammersley set: the second coordinate mirrors the bits of i, so that the points fill the square evenly. */
 static double mirrored(uint32_t i) {
@@ -118,8 +133,12 @@ void masks_table(const masks_config *config, uint32_t table[MASKS_TABLE_WORDS]) 
 
 /* ---- limits ---- */
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
 
 struct masks_push masks_plan(const masks_config *config, int64_t batch) {
     int64_t patches = (int64_t)config->grid_h * config->grid_w;
@@ -127,7 +146,8 @@ struct masks_push masks_plan(const masks_config *config, int64_t batch) {
     int64_t min_keep = official ? config->min_keep : smaller(config->min_keep, larger(1, patches / 4));
     int64_t budget = official ? patches : larger(min_keep, (int64_t)(config->context_keep * (double)patches));
     int64_t targets = (int64_t)floor(config->random_ratio * (double)patches + 0.5);
-    static const uint32_t device_mode[] = {MASKS_MODE_MULTIBLOCK, MASKS_MODE_OFFICIAL, MASKS_MODE_RANDOM, MASKS_MODE_MULTIBLOCK, MASKS_MODE_RASTERIZED};
+    static const uint32_t device_mode[] = {MASKS_MODE_MULTIBLOCK, MASKS_MODE_OFFICIAL, MASKS_MODE_RANDOM, MASKS_MODE_MULTIBLOCK,
+                                           MASKS_MODE_RASTERIZED};
     return (struct masks_push){.mode = device_mode[config->mode],
                                .batch = (uint32_t)batch,
                                .grid_h = (uint32_t)config->grid_h,
@@ -186,10 +206,11 @@ int64_t masks_scratch_words(const masks_config *config, int64_t batch) {
 
 /* ---- recording ---- */
 
-static ij_status record(gpu_program *program, const char *shader, const struct masks_push *push, const gpu_tensor *tensors, uint32_t tensor_count,
-                        uint32_t groups, ij_error *err) {
+static ij_status record(gpu_program *program, const char *shader, const struct masks_push *push, const gpu_tensor *tensors,
+                        uint32_t tensor_count, uint32_t groups, ij_error *err) {
     gpu_kernel_desc kernel_desc = {.shader = shader};
-    gpu_dispatch_desc dispatch = {.label = shader, .tensor_count = tensor_count, .push = push, .push_bytes = sizeof *push, .groups = {groups}};
+    gpu_dispatch_desc dispatch = {
+        .label = shader, .tensor_count = tensor_count, .push = push, .push_bytes = sizeof *push, .groups = {groups}};
     IJ_TRY(gpu_kernel_get(gpu_program_device(program), &kernel_desc, &dispatch.kernel, err));
     for (uint32_t i = 0; i < tensor_count; i++) dispatch.tensors[i] = tensors[i], dispatch.bytes += (double)tensors[i].bytes;
     return gpu_dispatch(program, &dispatch, err);
@@ -212,7 +233,8 @@ ij_status op_masks_sample(gpu_program *program, const masks_config *config, int6
     return record_lists(program, &push, t->scratch, t, err);
 }
 
-ij_status op_masks_lists(gpu_program *program, const masks_config *config, int64_t batch, gpu_tensor bits, const masks_tensors *t, ij_error *err) {
+ij_status op_masks_lists(gpu_program *program, const masks_config *config, int64_t batch, gpu_tensor bits, const masks_tensors *t,
+                         ij_error *err) {
     assert(batch > 0 && batch * MASKS_PATCHES_MAX * (config->blocks + 1) <= UINT32_MAX);
     struct masks_push push = masks_plan(config, batch);
     push.cut = 0;

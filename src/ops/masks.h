@@ -75,10 +75,10 @@ void masks_table(const masks_config *config, uint32_t table[MASKS_TABLE_WORDS]);
 int64_t masks_scratch_words(const masks_config *config, int64_t batch);
 
 typedef struct masks_tensors {
-    gpu_tensor params;     /* struct masks_params: seed, epoch, step */
-    gpu_tensor sample_ids; /* [B] */
-    gpu_tensor table;      /* [MASKS_TABLE_WORDS] */
-    gpu_tensor scratch;    /* [masks_scratch_words] */
+    gpu_tensor params;                                                               /* struct masks_params: seed, epoch, step */
+    gpu_tensor sample_ids;                                                           /* [B] */
+    gpu_tensor table;                                                                /* [MASKS_TABLE_WORDS] */
+    gpu_tensor scratch;                                                              /* [masks_scratch_words] */
     gpu_tensor ctx_offsets, ctx_rows, tgt_offsets, tgt_rows, pred_offsets, pred_src; /* outputs, see above */
 } masks_tensors;
 
@@ -87,7 +87,8 @@ ij_status op_masks_sample(gpu_program *program, const masks_config *config, int6
 
 /* Fills tgt/pred lists and offsets from masks that are given instead of drawn: bits [B, 1 + M, ceil(P / 32)], the context's mask
  * first, then the blocks'. */
-ij_status op_masks_lists(gpu_program *program, const masks_config *config, int64_t batch, gpu_tensor bits, const masks_tensors *t, ij_error *err);
+ij_status op_masks_lists(gpu_program *program, const masks_config *config, int64_t batch, gpu_tensor bits, const masks_tensors *t,
+                         ij_error *err);
 
 /* ---- moves of rows; dim is any, multiples of 4 are faster ---- */
 
@@ -95,7 +96,8 @@ ij_status op_masks_lists(gpu_program *program, const masks_config *config, int64
 ij_status op_gather_rows(gpu_program *program, gpu_tensor x, gpu_tensor rows, gpu_tensor out, ij_rows count, int64_t dim, ij_error *err);
 
 /* x[r, :] += pos[(rows ? rows[r] : r) % patches, :]. pos: [patches, dim]; rows: [count.max] u32 or a zero tensor. */
-ij_status op_add_positions(gpu_program *program, gpu_tensor x, gpu_tensor pos, gpu_tensor rows, ij_rows count, int64_t dim, int64_t patches, ij_error *err);
+ij_status op_add_positions(gpu_program *program, gpu_tensor x, gpu_tensor pos, gpu_tensor rows, ij_rows count, int64_t dim, int64_t patches,
+                           ij_error *err);
 
 /* The lists that the predictor's ops read. */
 typedef struct pred_lists {
@@ -106,8 +108,8 @@ typedef struct pred_lists {
 
 /* out[pr, :] = (context row ? embed[r_c, :] : mask_token[:]) + pos[patch, :]. embed: [context rows, dim]; pos: [patches, dim];
  * out: [predictor rows, dim]. */
-ij_status op_predictor_input(gpu_program *program, const pred_lists *lists, gpu_tensor embed, gpu_tensor mask_token, gpu_tensor pos, gpu_tensor out,
-                             int64_t dim, ij_error *err);
+ij_status op_predictor_input(gpu_program *program, const pred_lists *lists, gpu_tensor embed, gpu_tensor mask_token, gpu_tensor pos,
+                             gpu_tensor out, int64_t dim, ij_error *err);
 
 /* dembed[r_c, :] = sum over blocks of dout at that row; dmask_token[:] (+)= sum of dout over all mask rows.
  * scratch: [ceil(pred_rows / MASKS_CHUNK), dim] f32. */
@@ -119,7 +121,8 @@ int64_t predictor_input_bwd_scratch(const pred_lists *lists, int64_t dim); /* el
 ij_status op_predictor_output(gpu_program *program, const pred_lists *lists, gpu_tensor x, gpu_tensor out, int64_t dim, ij_error *err);
 
 /* dx[pr, :] = mask row ? dout[r_t, :] : 0. Writes every predictor row. */
-ij_status op_predictor_output_bwd(gpu_program *program, const pred_lists *lists, gpu_tensor dout, gpu_tensor dx, int64_t dim, ij_error *err);
+ij_status op_predictor_output_bwd(gpu_program *program, const pred_lists *lists, gpu_tensor dout, gpu_tensor dx, int64_t dim,
+                                  ij_error *err);
 
 /* What the configuration means in numbers: the sampler's push constants, for the device and for the reference. */
 struct masks_push masks_plan(const masks_config *config, int64_t batch);
@@ -127,7 +130,8 @@ struct masks_push masks_plan(const masks_config *config, int64_t batch);
 /* ---- references ---- */
 
 /* Masks of one image before official's cut: context [P] and targets [M, P] of 0 or 1. */
-void ref_masks_image(const masks_config *config, const uint32_t *table, const struct masks_params *params, uint32_t sample, uint8_t *context, uint8_t *targets);
+void ref_masks_image(const masks_config *config, const uint32_t *table, const struct masks_params *params, uint32_t sample,
+                     uint8_t *context, uint8_t *targets);
 
 /* Everything that op_masks_sample writes, on the host; lists have room for masks_capacity. */
 typedef struct masks_lists {
@@ -136,7 +140,8 @@ typedef struct masks_lists {
 ij_status ref_masks_sample(const masks_config *config, const uint32_t *table, const struct masks_params *params, const uint32_t *sample_ids,
                            int64_t batch, const masks_lists *lists, ij_error *err);
 /* The same from given masks, bytes of 0 or 1: context [B, P], targets [B, M, P]. cut: official's truncation. */
-void ref_masks_lists(const masks_config *config, const uint8_t *context, const uint8_t *targets, int64_t batch, bool cut, const masks_lists *lists);
+void ref_masks_lists(const masks_config *config, const uint8_t *context, const uint8_t *targets, int64_t batch, bool cut,
+                     const masks_lists *lists);
 
 /* What a mask configuration does over many images. */
 typedef struct masks_stats {
@@ -161,7 +166,8 @@ typedef struct ref_lists {
     const uint32_t *ctx_offsets, *ctx_rows, *tgt_rows, *pred_offsets, *pred_src;
     int64_t batch, blocks, patches;
 } ref_lists;
-void ref_predictor_input(const ref_lists *lists, const double *embed, const double *mask_token, const double *pos, double *out, int64_t dim);
+void ref_predictor_input(const ref_lists *lists, const double *embed, const double *mask_token, const double *pos, double *out,
+                         int64_t dim);
 void ref_predictor_input_bwd(const ref_lists *lists, const double *dout, double *dembed, double *dmask_token, int64_t dim, bool accumulate);
 void ref_predictor_output(const ref_lists *lists, const double *x, double *out, int64_t dim);
 void ref_predictor_output_bwd(const ref_lists *lists, const double *dout, double *dx, int64_t dim);

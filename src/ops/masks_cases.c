@@ -73,10 +73,17 @@ static void sample_prepare(const op_case *c, void *const *h) {
 }
 
 static masks_tensors tensors_of(const gpu_tensor *lists) {
-    return (masks_tensors){.ctx_offsets = lists[0], .ctx_rows = lists[1], .tgt_offsets = lists[2], .tgt_rows = lists[3], .pred_offsets = lists[4], .pred_src = lists[5]};
+    return (masks_tensors){.ctx_offsets = lists[0],
+                           .ctx_rows = lists[1],
+                           .tgt_offsets = lists[2],
+                           .tgt_rows = lists[3],
+                           .pred_offsets = lists[4],
+                           .pred_src = lists[5]};
 }
 
-static masks_lists lists_of(void *const *h) { return (masks_lists){h[0], h[1], h[2], h[3], h[4], h[5]}; }
+static masks_lists lists_of(void *const *h) {
+    return (masks_lists){h[0], h[1], h[2], h[3], h[4], h[5]};
+}
 
 static ij_status sample_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     masks_config config = config_of(c);
@@ -147,8 +154,10 @@ static void lists_ref(const op_case *c, void *const *h) {
         for (int64_t m = 0; m <= blocks; m++)
             for (int64_t p = 0; p < patches; p++) {
                 uint8_t value = bits[(i * (1 + blocks) + m) * words + p / 32] >> (p % 32) & 1;
-                if (m == 0) context[i * patches + p] = value;
-                else targets[(i * blocks + m - 1) * patches + p] = value;
+                if (m == 0)
+                    context[i * patches + p] = value;
+                else
+                    targets[(i * blocks + m - 1) * patches + p] = value;
             }
     masks_lists lists = lists_of(h + 1);
     ref_masks_lists(&config, context, targets, c->dims[1], false, &lists);
@@ -157,12 +166,9 @@ static void lists_ref(const op_case *c, void *const *h) {
 /* ---- gathers, dims: [0] rows, [1] capacity, [2] dim, [3] rows of x (patches), [4] indexed ---- */
 
 static const op_case gather_cases[] = {
-    {.name = "prime", .dims = {13, 17, 7, 31}},
-    {.name = "one", .dims = {1, 1, 1, 1}},
-    {.name = "vec4", .dims = {29, 29, 20, 64}},
-    {.name = "empty", .dims = {0, 5, 12, 3}},
-    {.name = "wide", .dims = {5, 9, 1284, 11}},
-    {.name = "vit_s_context", .dims = {2688, 5376, 384, 12544}, .large = true},
+    {.name = "prime", .dims = {13, 17, 7, 31}}, {.name = "one", .dims = {1, 1, 1, 1}},
+    {.name = "vec4", .dims = {29, 29, 20, 64}}, {.name = "empty", .dims = {0, 5, 12, 3}},
+    {.name = "wide", .dims = {5, 9, 1284, 11}}, {.name = "vit_s_context", .dims = {2688, 5376, 384, 12544}, .large = true},
 };
 
 static const op_case positions_cases[] = {
@@ -187,12 +193,18 @@ static int gather_args(const op_case *c, op_arg *args) {
     args[3] = (op_arg){"out", OP_OUT, OP_F32, c->dims[1] * c->dims[2], 0, 0x1p-24};
     return 4;
 }
-static void gather_prepare(const op_case *c, void *const *h) { fill_offsets_rows(c, h[2], h[1], c->dims[3]); }
+static void gather_prepare(const op_case *c, void *const *h) {
+    fill_offsets_rows(c, h[2], h[1], c->dims[3]);
+}
 static ij_status gather_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     return op_gather_rows(program, t[0], t[1], t[3], (ij_rows){t[2], 1, (uint32_t)c->dims[1]}, c->dims[2], err);
 }
-static void gather_ref(const op_case *c, void *const *h) { ref_gather_rows(h[0], h[1], h[3], c->dims[0], c->dims[2]); }
-static void gather_cost(const op_case *c, double *flops, double *bytes) { *flops = 0, *bytes = 8.0 * (double)(c->dims[0] * c->dims[2]); }
+static void gather_ref(const op_case *c, void *const *h) {
+    ref_gather_rows(h[0], h[1], h[3], c->dims[0], c->dims[2]);
+}
+static void gather_cost(const op_case *c, double *flops, double *bytes) {
+    *flops = 0, *bytes = 8.0 * (double)(c->dims[0] * c->dims[2]);
+}
 
 static int positions_args(const op_case *c, op_arg *args) {
     args[0] = (op_arg){"pos", OP_IN, OP_F32, c->dims[3] * c->dims[2], 1, 0};
@@ -201,12 +213,17 @@ static int positions_args(const op_case *c, op_arg *args) {
     args[3] = (op_arg){"x", OP_INOUT, OP_F32, c->dims[1] * c->dims[2], 1, op_tolerance(1)};
     return 4;
 }
-static void positions_prepare(const op_case *c, void *const *h) { fill_offsets_rows(c, h[2], h[1], 100 * c->dims[3]); }
+static void positions_prepare(const op_case *c, void *const *h) {
+    fill_offsets_rows(c, h[2], h[1], 100 * c->dims[3]);
+}
 static ij_status positions_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     gpu_tensor none = {0};
-    return op_add_positions(program, t[3], t[0], c->dims[4] ? t[1] : none, (ij_rows){t[2], 1, (uint32_t)c->dims[1]}, c->dims[2], c->dims[3], err);
+    return op_add_positions(program, t[3], t[0], c->dims[4] ? t[1] : none, (ij_rows){t[2], 1, (uint32_t)c->dims[1]}, c->dims[2], c->dims[3],
+                            err);
 }
-static void positions_ref(const op_case *c, void *const *h) { ref_add_positions(h[3], h[0], c->dims[4] ? h[1] : NULL, c->dims[0], c->dims[2], c->dims[3]); }
+static void positions_ref(const op_case *c, void *const *h) {
+    ref_add_positions(h[3], h[0], c->dims[4] ? h[1] : NULL, c->dims[0], c->dims[2], c->dims[3]);
+}
 static void positions_cost(const op_case *c, double *flops, double *bytes) {
     *flops = (double)(c->dims[0] * c->dims[2]), *bytes = 12.0 * (double)(c->dims[0] * c->dims[2]);
 }
@@ -246,7 +263,17 @@ static void predictor_prepare(const op_case *c, void *const *h) {
 static pred_lists device_lists(const op_case *c, const gpu_tensor *t) {
     masks_config config = config_of(c);
     masks_limits limits = masks_capacity(&config, c->dims[1]);
-    return (pred_lists){t[0], t[1], t[3], t[4], t[5], c->dims[1], config.blocks, c->dims[2] * c->dims[3], limits.context_rows, limits.target_rows, limits.pred_rows};
+    return (pred_lists){t[0],
+                        t[1],
+                        t[3],
+                        t[4],
+                        t[5],
+                        c->dims[1],
+                        config.blocks,
+                        c->dims[2] * c->dims[3],
+                        limits.context_rows,
+                        limits.target_rows,
+                        limits.pred_rows};
 }
 
 static ref_lists host_lists(const op_case *c, void *const *h) {
@@ -329,17 +356,26 @@ static void output_bwd_ref(const op_case *c, void *const *h) {
 static void input_cost(const op_case *c, double *flops, double *bytes) {
     *flops = (double)elements(c, 'p'), *bytes = 4.0 * (double)(elements(c, 'c') + elements(c, 'p'));
 }
-static void output_cost(const op_case *c, double *flops, double *bytes) { *flops = 0, *bytes = 8.0 * (double)elements(c, 't'); }
-static void output_bwd_cost(const op_case *c, double *flops, double *bytes) { *flops = 0, *bytes = 4.0 * (double)(elements(c, 't') + elements(c, 'p')); }
+static void output_cost(const op_case *c, double *flops, double *bytes) {
+    *flops = 0, *bytes = 8.0 * (double)elements(c, 't');
+}
+static void output_bwd_cost(const op_case *c, double *flops, double *bytes) {
+    *flops = 0, *bytes = 4.0 * (double)(elements(c, 't') + elements(c, 'p'));
+}
 
 static const op_desc ops[] = {
     {"masks_sample", NULL, sample_cases, IJ_COUNT(sample_cases), sample_args, sample_prepare, sample_record, sample_ref, sample_cost},
     {"masks_lists", NULL, lists_cases, IJ_COUNT(lists_cases), lists_args, lists_prepare, lists_record, lists_ref, sample_cost},
     {"gather_rows", NULL, gather_cases, IJ_COUNT(gather_cases), gather_args, gather_prepare, gather_record, gather_ref, gather_cost},
-    {"add_positions", NULL, positions_cases, IJ_COUNT(positions_cases), positions_args, positions_prepare, positions_record, positions_ref, positions_cost},
-    {"predictor_input", NULL, predictor_cases, IJ_COUNT(predictor_cases), input_args, predictor_prepare, input_record, input_ref, input_cost},
-    {"predictor_input_bwd", "predictor_input", predictor_cases, IJ_COUNT(predictor_cases), input_bwd_args, predictor_prepare, input_bwd_record, input_bwd_ref, input_cost},
-    {"predictor_output", NULL, predictor_cases, IJ_COUNT(predictor_cases), output_args, predictor_prepare, output_record, output_ref, output_cost},
-    {"predictor_output_bwd", "predictor_output", predictor_cases, IJ_COUNT(predictor_cases), output_bwd_args, predictor_prepare, output_bwd_record, output_bwd_ref, output_bwd_cost},
+    {"add_positions", NULL, positions_cases, IJ_COUNT(positions_cases), positions_args, positions_prepare, positions_record, positions_ref,
+     positions_cost},
+    {"predictor_input", NULL, predictor_cases, IJ_COUNT(predictor_cases), input_args, predictor_prepare, input_record, input_ref,
+     input_cost},
+    {"predictor_input_bwd", "predictor_input", predictor_cases, IJ_COUNT(predictor_cases), input_bwd_args, predictor_prepare,
+     input_bwd_record, input_bwd_ref, input_cost},
+    {"predictor_output", NULL, predictor_cases, IJ_COUNT(predictor_cases), output_args, predictor_prepare, output_record, output_ref,
+     output_cost},
+    {"predictor_output_bwd", "predictor_output", predictor_cases, IJ_COUNT(predictor_cases), output_bwd_args, predictor_prepare,
+     output_bwd_record, output_bwd_ref, output_bwd_cost},
 };
 const op_family op_family_masks = {"masks", ops, IJ_COUNT(ops)};

@@ -16,8 +16,8 @@ typedef struct move {
     double moved; /* times that a row is read or written */
 } move;
 
-static ij_status plan_move(gpu_program *program, const move *m, uint32_t lanes, uint32_t rows, gpu_dispatch_desc *dispatch, struct masks_move_push *push,
-                           ij_error *err) {
+static ij_status plan_move(gpu_program *program, const move *m, uint32_t lanes, uint32_t rows, gpu_dispatch_desc *dispatch,
+                           struct masks_move_push *push, ij_error *err) {
     char name[64];
     bool vec4 = m->dim % 4 == 0;
     snprintf(name, sizeof name, "%s%s", m->shader, vec4 ? "_vec4" : "");
@@ -52,7 +52,8 @@ ij_status op_gather_rows(gpu_program *program, gpu_tensor x, gpu_tensor rows, gp
     return record_move(program, &m, err);
 }
 
-ij_status op_add_positions(gpu_program *program, gpu_tensor x, gpu_tensor pos, gpu_tensor rows, ij_rows count, int64_t dim, int64_t patches, ij_error *err) {
+ij_status op_add_positions(gpu_program *program, gpu_tensor x, gpu_tensor pos, gpu_tensor rows, ij_rows count, int64_t dim, int64_t patches,
+                           ij_error *err) {
     move m = {"add_positions", {count.offsets, pos, rows, x}, 4, {.rows_max = count.max, .rows_at = count.at}, dim, 3};
     m.push.patches = (uint32_t)patches;
     m.push.indexed = rows.arena != NULL;
@@ -68,19 +69,26 @@ static struct masks_move_push over_pred_rows(const pred_lists *lists) {
                                     .blocks = (uint32_t)lists->blocks};
 }
 
-ij_status op_predictor_input(gpu_program *program, const pred_lists *lists, gpu_tensor embed, gpu_tensor mask_token, gpu_tensor pos, gpu_tensor out,
-                             int64_t dim, ij_error *err) {
-    move m = {"predictor_input", {lists->pred_offsets, embed, out, lists->pred_src, lists->ctx_rows, lists->tgt_rows, mask_token, pos}, 8,
-              over_pred_rows(lists), dim, 3};
+ij_status op_predictor_input(gpu_program *program, const pred_lists *lists, gpu_tensor embed, gpu_tensor mask_token, gpu_tensor pos,
+                             gpu_tensor out, int64_t dim, ij_error *err) {
+    move m = {"predictor_input",
+              {lists->pred_offsets, embed, out, lists->pred_src, lists->ctx_rows, lists->tgt_rows, mask_token, pos},
+              8,
+              over_pred_rows(lists),
+              dim,
+              3};
     return record_move(program, &m, err);
 }
 
-int64_t predictor_input_bwd_scratch(const pred_lists *lists, int64_t dim) { return (int64_t)op_groups(lists->pred_rows, MASKS_CHUNK) * dim; }
+int64_t predictor_input_bwd_scratch(const pred_lists *lists, int64_t dim) {
+    return (int64_t)op_groups(lists->pred_rows, MASKS_CHUNK) * dim;
+}
 
 ij_status op_predictor_input_bwd(gpu_program *program, const pred_lists *lists, gpu_tensor dout, gpu_tensor dembed, gpu_tensor dmask_token,
                                  gpu_tensor scratch, int64_t dim, bool accumulate, ij_error *err) {
-    move context = {"predictor_input_bwd", {lists->pred_offsets, dout, dembed, lists->ctx_offsets, lists->ctx_rows}, 5, over_pred_rows(lists), dim,
-                    (double)lists->blocks + 1};
+    move context = {
+        "predictor_input_bwd",    {lists->pred_offsets, dout, dembed, lists->ctx_offsets, lists->ctx_rows}, 5, over_pred_rows(lists), dim,
+        (double)lists->blocks + 1};
     context.push.rows_max = (uint32_t)lists->context_rows;
     context.push.rows_at = (uint32_t)lists->batch;
     IJ_TRY(record_move(program, &context, err));
@@ -107,7 +115,8 @@ ij_status op_predictor_output(gpu_program *program, const pred_lists *lists, gpu
     return record_move(program, &m, err);
 }
 
-ij_status op_predictor_output_bwd(gpu_program *program, const pred_lists *lists, gpu_tensor dout, gpu_tensor dx, int64_t dim, ij_error *err) {
+ij_status op_predictor_output_bwd(gpu_program *program, const pred_lists *lists, gpu_tensor dout, gpu_tensor dx, int64_t dim,
+                                  ij_error *err) {
     move m = {"predictor_output_bwd", {lists->pred_offsets, dout, dx, lists->pred_src}, 4, over_pred_rows(lists), dim, 2};
     return record_move(program, &m, err);
 }

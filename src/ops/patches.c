@@ -12,13 +12,15 @@ ij_status op_patches(gpu_program *program, const patches_desc *desc, gpu_tensor 
     assert(desc->channels == 1 || desc->channels == 3);
     double outputs = (double)desc->batch * desc->image_h * desc->image_w * desc->channels;
     if (outputs > UINT32_MAX || desc->batch > 65535 || desc->image_h > 65535)
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "patches: a batch of %lld images of %d x %d pixels is more than one dispatch can count", (long long)desc->batch,
-                       desc->image_h, desc->image_w);
-    struct patches_push push = {(uint32_t)desc->image_h, (uint32_t)desc->image_w, (uint32_t)desc->patch, (uint32_t)desc->channels,
-                                (uint32_t)(pixels.bytes / 4), desc->mean[0], desc->mean[1], desc->mean[2],
-                                1 / desc->std[0], 1 / desc->std[1], 1 / desc->std[2]};
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "patches: a batch of %lld images of %d x %d pixels is more than one dispatch can count",
+                       (long long)desc->batch, desc->image_h, desc->image_w);
+    struct patches_push push = {
+        (uint32_t)desc->image_h, (uint32_t)desc->image_w, (uint32_t)desc->patch, (uint32_t)desc->channels, (uint32_t)(pixels.bytes / 4),
+        desc->mean[0],           desc->mean[1],           desc->mean[2],         1 / desc->std[0],         1 / desc->std[1],
+        1 / desc->std[2]};
     gpu_kernel_desc kernel_desc = {.shader = desc->bicubic ? "patches_bicubic" : "patches_bilinear"};
-    gpu_dispatch_desc dispatch = {.label = "patches", .tensors = {pixels, crops, rows}, .tensor_count = 3, .push = &push, .push_bytes = sizeof push};
+    gpu_dispatch_desc dispatch = {
+        .label = "patches", .tensors = {pixels, crops, rows}, .tensor_count = 3, .push = &push, .push_bytes = sizeof push};
     IJ_TRY(gpu_kernel_get(gpu_program_device(program), &kernel_desc, &dispatch.kernel, err));
     dispatch.groups[0] = op_groups(desc->image_w, PATCHES_LANES);
     dispatch.groups[1] = (uint32_t)desc->image_h;
@@ -47,20 +49,33 @@ static const op_case cases[] = {
 };
 
 static patches_desc desc_of(const op_case *c) {
-    return (patches_desc){.batch = c->dims[0], .image_h = (int)c->dims[1], .image_w = (int)c->dims[2], .patch = (int)c->dims[3], .channels = (int)c->dims[4],
-                          .bicubic = (int)c->dims[5], .mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}};
+    return (patches_desc){.batch = c->dims[0],
+                          .image_h = (int)c->dims[1],
+                          .image_w = (int)c->dims[2],
+                          .patch = (int)c->dims[3],
+                          .channels = (int)c->dims[4],
+                          .bicubic = (int)c->dims[5],
+                          .mean = {0.485f, 0.456f, 0.406f},
+                          .std = {0.229f, 0.224f, 0.225f}};
 }
 
 /* The table of a case: images one behind the other, each an odd number of bytes after the one before. Returns all bytes. */
 static int64_t fill_crops(const op_case *c, struct patches_crop *crops) {
     int64_t offset = 0, kind = c->dims[9];
     for (int64_t i = 0; i < c->dims[0]; i++) {
-        struct patches_crop crop = {.offset = (uint32_t)offset, .width = (uint32_t)(c->dims[8] + 3 * i), .height = (uint32_t)(c->dims[7] + i), .channels = (uint32_t)c->dims[6]};
+        struct patches_crop crop = {.offset = (uint32_t)offset,
+                                    .width = (uint32_t)(c->dims[8] + 3 * i),
+                                    .height = (uint32_t)(c->dims[7] + i),
+                                    .channels = (uint32_t)c->dims[6]};
         float w = (float)crop.width, h = (float)crop.height;
-        if (kind == 0) crop.w = w, crop.h = h;
-        else if (kind == 1) crop.x = 2, crop.y = 1, crop.w = w - 5, crop.h = h - 1;
-        else if (kind == 2) crop.x = 1.25f, crop.y = 0.5f, crop.w = w - 2.5f, crop.h = h - 1.75f;
-        else crop.x = 5, crop.y = 3, crop.w = (float)c->dims[2], crop.h = (float)c->dims[1];
+        if (kind == 0)
+            crop.w = w, crop.h = h;
+        else if (kind == 1)
+            crop.x = 2, crop.y = 1, crop.w = w - 5, crop.h = h - 1;
+        else if (kind == 2)
+            crop.x = 1.25f, crop.y = 0.5f, crop.w = w - 2.5f, crop.h = h - 1.75f;
+        else
+            crop.x = 5, crop.y = 3, crop.w = (float)c->dims[2], crop.h = (float)c->dims[1];
         offset += (int64_t)crop.width * crop.height * crop.channels + 1;
         if (crops) crops[i] = crop;
     }
@@ -81,7 +96,9 @@ static int args_of(const op_case *c, op_arg *args) {
     args[2] = (op_arg){"rows", OP_OUT, OP_F32, c->dims[0] * c->dims[1] * c->dims[2] * c->dims[4], 0, patches_tolerance(c)};
     return 3;
 }
-static void prepare(const op_case *c, void *const *h) { fill_crops(c, h[1]); }
+static void prepare(const op_case *c, void *const *h) {
+    fill_crops(c, h[1]);
+}
 static ij_status record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     patches_desc desc = desc_of(c);
     return op_patches(program, &desc, t[0], t[1], t[2], err);

@@ -17,8 +17,8 @@ typedef struct patches_desc {
     int64_t batch;
     int image_h, image_w; /* output, multiples of patch */
     int patch;
-    int channels;         /* of the output: 1 or 3; a grey image is repeated, a colour image made grey (ITU-R 601) */
-    int bicubic;          /* [0] bilinear */
+    int channels; /* of the output: 1 or 3; a grey image is repeated, a colour image made grey (ITU-R 601) */
+    int bicubic;  /* [0] bilinear */
     float mean[3], std[3];
 } patches_desc;
 

@@ -25,8 +25,12 @@ static philox_words draw(const sampler *s, uint32_t number) {
     return philox(s->params->seed_low, s->params->seed_high, PHILOX_STREAM_MASK, s->sample, s->params->epoch, number);
 }
 
-static uint32_t pick_target_size(const sampler *s, uint32_t word) { return s->table[philox_below(word, MASKS_SIZES)]; }
-static uint32_t pick_context_size(const sampler *s, uint32_t word) { return s->table[MASKS_SIZES + philox_below(word, MASKS_SIZES)]; }
+static uint32_t pick_target_size(const sampler *s, uint32_t word) {
+    return s->table[philox_below(word, MASKS_SIZES)];
+}
+static uint32_t pick_context_size(const sampler *s, uint32_t word) {
+    return s->table[MASKS_SIZES + philox_below(word, MASKS_SIZES)];
+}
 
 /* A block at a random place; `spare` is 1 where the last place counts. */
 static rect place(const sampler *s, uint32_t size, philox_words d, uint32_t spare) {
@@ -34,7 +38,9 @@ static rect place(const sampler *s, uint32_t size, philox_words d, uint32_t spar
     return (rect){(int)philox_below(d.y, s->plan.grid_h - h + spare), (int)philox_below(d.z, s->plan.grid_w - w + spare), (int)h, (int)w};
 }
 
-static int64_t patches_of(const sampler *s) { return (int64_t)s->plan.grid_h * s->plan.grid_w; }
+static int64_t patches_of(const sampler *s) {
+    return (int64_t)s->plan.grid_h * s->plan.grid_w;
+}
 
 static void paint(const sampler *s, uint8_t *mask, rect r, uint8_t value) {
     for (int y = r.top; y < r.top + r.h; y++)
@@ -61,8 +67,10 @@ static int64_t sample_multiblock(sampler *s) {
     for (uint32_t attempt = 0; attempt < MASKS_ATTEMPTS && count < s->plan.min_keep; attempt++) {
         for (uint32_t m = 0; m <= blocks; m++) {
             philox_words d = draw(s, attempt * (blocks + 1) + m);
-            if (m < blocks) s->blocks[m] = place(s, pick_target_size(s, d.x), d, 1);
-            else s->context_block = place(s, pick_context_size(s, d.x), d, 1);
+            if (m < blocks)
+                s->blocks[m] = place(s, pick_target_size(s, d.x), d, 1);
+            else
+                s->context_block = place(s, pick_context_size(s, d.x), d, 1);
         }
         count = paint_context(s, kept);
     }
@@ -94,8 +102,10 @@ static int64_t sample_rasterized(sampler *s) {
     rect quadrants[4] = {{0, 0, h, w}, {0, w, h, rest_w}, {h, 0, rest_h, w}, {h, w, rest_h, rest_w}};
     int chosen = (int)philox_below(draw(s, 0).x, 4), m = 0;
     for (int k = 0; k < 4; k++)
-        if (k == chosen) s->context_block = quadrants[k];
-        else s->blocks[m++] = quadrants[k];
+        if (k == chosen)
+            s->context_block = quadrants[k];
+        else
+            s->blocks[m++] = quadrants[k];
     return paint_context(s, 3);
 }
 
@@ -117,7 +127,8 @@ static void thin(const sampler *s, uint8_t *mask, int64_t left, int64_t need, ui
     }
 }
 
-void ref_masks_image(const masks_config *config, const uint32_t *table, const struct masks_params *params, uint32_t sample, uint8_t *context, uint8_t *targets) {
+void ref_masks_image(const masks_config *config, const uint32_t *table, const struct masks_params *params, uint32_t sample,
+                     uint8_t *context, uint8_t *targets) {
     sampler s = {.plan = masks_plan(config, 1), .table = table, .params = params, .sample = sample, .context = context, .targets = targets};
     int64_t patches = patches_of(&s), count = 0;
     if (s.plan.mode == MASKS_MODE_RANDOM) {
@@ -126,9 +137,12 @@ void ref_masks_image(const masks_config *config, const uint32_t *table, const st
         for (int64_t p = 0; p < patches; p++) context[p] = !targets[p];
         count = patches - s.plan.targets;
     } else {
-        if (s.plan.mode == MASKS_MODE_MULTIBLOCK) count = sample_multiblock(&s);
-        else if (s.plan.mode == MASKS_MODE_OFFICIAL) count = sample_official(&s);
-        else count = sample_rasterized(&s);
+        if (s.plan.mode == MASKS_MODE_MULTIBLOCK)
+            count = sample_multiblock(&s);
+        else if (s.plan.mode == MASKS_MODE_OFFICIAL)
+            count = sample_official(&s);
+        else
+            count = sample_rasterized(&s);
         memset(targets, 0, (size_t)(s.plan.blocks * patches));
         for (uint32_t m = 0; m < s.plan.blocks; m++) paint(&s, targets + m * patches, s.blocks[m], 1);
     }
@@ -137,7 +151,8 @@ void ref_masks_image(const masks_config *config, const uint32_t *table, const st
 
 /* ---- lists ---- */
 
-void ref_masks_lists(const masks_config *config, const uint8_t *context, const uint8_t *targets, int64_t batch, bool cut, const masks_lists *lists) {
+void ref_masks_lists(const masks_config *config, const uint8_t *context, const uint8_t *targets, int64_t batch, bool cut,
+                     const masks_lists *lists) {
     int64_t patches = (int64_t)config->grid_h * config->grid_w, blocks = config->blocks, context_most = patches, target_most = patches;
     for (int64_t i = 0; i < batch && cut; i++) {
         int64_t count = count_ones(context + i * patches, patches);

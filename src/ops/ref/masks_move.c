@@ -14,9 +14,12 @@ void ref_add_positions(double *x, const double *pos, const uint32_t *rows, int64
     }
 }
 
-static int64_t pred_rows(const ref_lists *lists) { return lists->pred_offsets[lists->batch * lists->blocks]; }
+static int64_t pred_rows(const ref_lists *lists) {
+    return lists->pred_offsets[lists->batch * lists->blocks];
+}
 
-void ref_predictor_input(const ref_lists *lists, const double *embed, const double *mask_token, const double *pos, double *out, int64_t dim) {
+void ref_predictor_input(const ref_lists *lists, const double *embed, const double *mask_token, const double *pos, double *out,
+                         int64_t dim) {
     for (int64_t r = 0; r < pred_rows(lists); r++) {
         bool token = lists->pred_src[r] & MASKS_TOKEN;
         int64_t from = lists->pred_src[r] & ~MASKS_TOKEN, patch = (token ? lists->tgt_rows : lists->ctx_rows)[from] % lists->patches;
@@ -24,7 +27,8 @@ void ref_predictor_input(const ref_lists *lists, const double *embed, const doub
     }
 }
 
-void ref_predictor_input_bwd(const ref_lists *lists, const double *dout, double *dembed, double *dmask_token, int64_t dim, bool accumulate) {
+void ref_predictor_input_bwd(const ref_lists *lists, const double *dout, double *dembed, double *dmask_token, int64_t dim,
+                             bool accumulate) {
     int64_t context_rows = lists->ctx_offsets[lists->batch];
     memset(dembed, 0, (size_t)(context_rows * dim) * sizeof *dembed);
     if (!accumulate) memset(dmask_token, 0, (size_t)dim * sizeof *dmask_token);
@@ -37,12 +41,15 @@ void ref_predictor_input_bwd(const ref_lists *lists, const double *dout, double 
 
 void ref_predictor_output(const ref_lists *lists, const double *x, double *out, int64_t dim) {
     for (int64_t r = 0; r < pred_rows(lists); r++)
-        if (lists->pred_src[r] & MASKS_TOKEN) memcpy(out + (lists->pred_src[r] & ~MASKS_TOKEN) * dim, x + r * dim, (size_t)dim * sizeof *out);
+        if (lists->pred_src[r] & MASKS_TOKEN)
+            memcpy(out + (lists->pred_src[r] & ~MASKS_TOKEN) * dim, x + r * dim, (size_t)dim * sizeof *out);
 }
 
 void ref_predictor_output_bwd(const ref_lists *lists, const double *dout, double *dx, int64_t dim) {
     for (int64_t r = 0; r < pred_rows(lists); r++) {
-        if (lists->pred_src[r] & MASKS_TOKEN) memcpy(dx + r * dim, dout + (lists->pred_src[r] & ~MASKS_TOKEN) * dim, (size_t)dim * sizeof *dx);
-        else memset(dx + r * dim, 0, (size_t)dim * sizeof *dx);
+        if (lists->pred_src[r] & MASKS_TOKEN)
+            memcpy(dx + r * dim, dout + (lists->pred_src[r] & ~MASKS_TOKEN) * dim, (size_t)dim * sizeof *dx);
+        else
+            memset(dx + r * dim, 0, (size_t)dim * sizeof *dx);
     }
 }

@@ -14,15 +14,20 @@ typedef struct measure {
     masks_stats *out;
 } measure;
 
-static double lower(double a, double b) { return a < b ? a : b; }
-static double higher(double a, double b) { return a > b ? a : b; }
+static double lower(double a, double b) {
+    return a < b ? a : b;
+}
+static double higher(double a, double b) {
+    return a > b ? a : b;
+}
 
 static void add_image(measure *m, int64_t image) {
     masks_stats *out = m->out;
     int64_t blocks = m->config->blocks;
     double patches = (double)m->patches, contexts = 0, covered = 0, doubly = 0;
     for (int64_t p = 0; p < m->patches; p++) m->in_context[p] = m->in_targets[p] = 0;
-    for (uint32_t r = m->lists.ctx_offsets[image]; r < m->lists.ctx_offsets[image + 1]; r++, contexts++) m->in_context[m->lists.ctx_rows[r] % m->patches] = 1;
+    for (uint32_t r = m->lists.ctx_offsets[image]; r < m->lists.ctx_offsets[image + 1]; r++, contexts++)
+        m->in_context[m->lists.ctx_rows[r] % m->patches] = 1;
     for (int64_t s = image * blocks; s < (image + 1) * blocks; s++) {
         uint32_t first = m->lists.tgt_offsets[s], last = m->lists.tgt_offsets[s + 1];
         double size = (last - first) / patches;

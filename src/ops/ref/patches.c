@@ -24,7 +24,9 @@ static look look_at(double start, double size, int source, int outputs, int i) {
     return l;
 }
 
-static double weight(look l, int pixel, bool bicubic) { return filter((pixel + 0.5 - l.centre) / l.stretch, bicubic); }
+static double weight(look l, int pixel, bool bicubic) {
+    return filter((pixel + 0.5 - l.centre) / l.stretch, bicubic);
+}
 
 static double resized(const patches_desc *desc, const uint8_t *pixels, const struct patches_crop *crop, int y, int x, int channel) {
     look down = look_at((double)crop->y, (double)crop->h, (int)crop->height, desc->image_h, y);
@@ -55,7 +57,8 @@ static void one_pixel(const patches_desc *desc, const uint8_t *pixels, const str
 }
 
 void ref_patches(const patches_desc *desc, const uint8_t *pixels, const struct patches_crop *crops, double *rows) {
-    int grid_w = desc->image_w / desc->patch, patches = desc->image_h / desc->patch * grid_w, row_size = desc->channels * desc->patch * desc->patch;
+    int grid_w = desc->image_w / desc->patch, patches = desc->image_h / desc->patch * grid_w,
+        row_size = desc->channels * desc->patch * desc->patch;
     for (int64_t image = 0; image < desc->batch; image++)
         for (int y = 0; y < desc->image_h; y++)
             for (int x = 0; x < desc->image_w; x++) {
