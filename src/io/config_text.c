@@ -133,7 +133,7 @@ ij_status ij_config_text_integer(ij_config_text *config, const char *key, int64_
     return IJ_OK;
 }
 
-ij_status ij_config_text_numbers(ij_config_text *config, const char *key, double low, double high, int count, double *out, ij_error *err) {
+static ij_status get_numbers(ij_config_text *config, const char *key, double low, double high, int count, bool plain, double *out, ij_error *err) {
     const ij_config_entry *entry = take(config, key);
     if (!entry) return IJ_OK;
     char expected[120];
@@ -141,7 +141,7 @@ ij_status ij_config_text_numbers(ij_config_text *config, const char *key, double
         snprintf(expected, sizeof expected, "a number from %g to %g", low, high);
     else
         snprintf(expected, sizeof expected, "%d numbers from %g to %g", count, low, high);
-    if (entry->list && (count == 1 || entry->count != count)) return wrong(err, entry, expected);
+    if (entry->list && (plain || entry->count != count)) return wrong(err, entry, expected);
     for (int pass = 0; pass < 2; pass++) /* all are checked before the first is stored */
         for (int i = 0; i < count; i++) {
             double value;
@@ -151,8 +151,12 @@ ij_status ij_config_text_numbers(ij_config_text *config, const char *key, double
     return IJ_OK;
 }
 
+ij_status ij_config_text_numbers(ij_config_text *config, const char *key, double low, double high, int count, double *out, ij_error *err) {
+    return get_numbers(config, key, low, high, count, false, out, err);
+}
+
 ij_status ij_config_text_number(ij_config_text *config, const char *key, double low, double high, double *out, ij_error *err) {
-    return ij_config_text_numbers(config, key, low, high, 1, out, err);
+    return get_numbers(config, key, low, high, 1, true, out, err);
 }
 
 ij_status ij_config_text_bool(ij_config_text *config, const char *key, bool *out, ij_error *err) {
