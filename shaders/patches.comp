@@ -65,9 +65,9 @@ float weight_sum(axis a, float c, ivec2 w) {
     return sum;
 }
 
-/* Four bytes from any byte address on; what lies behind the buffer reads as its last word. */
-vec4 load_bytes(uint address) {
-    uint at = address >> 2, shift = 8 * (address & 3), word = pixels[min(at, push.pixel_words - 1)];
+/* Four bytes from byte `address` + 4 `index` on; what lies behind the buffer reads as its last word. */
+vec4 load_bytes(uint address, uint index) {
+    uint at = (address >> 2) + index, shift = 8 * (address & 3), word = pixels[min(at, push.pixel_words - 1)];
     if (shift != 0) word = word >> shift | pixels[min(at + 1, push.pixel_words - 1)] << (32 - shift);
     return vec4(uvec4(word, word >> 8, word >> 16, word >> 24) & 0xffu);
 }
@@ -99,9 +99,10 @@ void main() {
         int end = min(begin + piece, columns_last);
         uint bytes = uint(end - begin) * channels, stride = crop.width * channels;
         for (uint e = 4 * lane; e < bytes; e += 4 * PATCHES_LANES) {
-            uint address = crop.offset + uint(lines.x) * stride + uint(begin) * channels + e;
+            uint address = crop.offset + uint(lines.x) * stride + uint(begin) * channels;
             vec4 column = vec4(0.0);
-            for (int line = lines.x; line < lines.y; line++, address += stride) column += weight(down, centre_y, line) * load_bytes(address);
+            for (int line = lines.x; line < lines.y; line++, address += stride)
+                column += weight(down, centre_y, line) * load_bytes(address, e / 4);
             column *= inv_sum_y;
             for (int k = 0; k < 4; k++) stage[e + k] = column[k];
         }
