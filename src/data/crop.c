@@ -1,9 +1,11 @@
-/* layer: data; uses: philox */
+/* layer: data; uses: philox, io, base */
 #include "data/crop.h"
 
+#include "base/memory.h"
 #include "philox.h"
 
 #include <math.h>
+#include <string.h>
 
 #define TRIES 10
 
@@ -40,4 +42,47 @@ ij_crop ij_crop_center(int width, int height, int resize, int size) {
     float shorter = (float)(width < height ? width : height);
     float side = size < resize ? shorter * (float)size / (float)resize : shorter;
     return (ij_crop){((float)width - side) / 2, ((float)height - side) / 2, side, side};
+}
+
+/* Averages factor x factor pixels, fewer at the right and lower edge; rounds to nearest. */
+static void reduce_box(const ij_image *image, int left, int top, int width, int height, int factor, uint8_t *out) {
+    int channels = image->channels;
+    for (int y = 0; y < height; y += factor)
+        for (int x = 0; x < width; x += factor) {
+            int rows = height - y < factor ? height - y : factor, columns = width - x < factor ? width - x : factor;
+            for (int c = 0; c < channels; c++) {
+                uint64_t sum = 0;
+                for (int v = 0; v < rows; v++)
+                    for (int u = 0; u < columns; u++)
+                        sum += image->pixels[((int64_t)(top + y + v) * image->width + left + x + u) * channels + c];
+                uint64_t area = (uint64_t)rows * (uint64_t)columns;
+                *out++ = (uint8_t)((sum + area / 2) / area);
+            }
+        }
+}
+
+ij_status ij_crop_cut(const ij_image *image, int64_t cap_bytes, ij_crop *crop, uint8_t **out, int64_t *capacity, int *out_width, int *out_height, ij_error *err) {
+    int left = (int)floorf(crop->x), top = (int)floorf(crop->y);
+    int right = (int)ceilf(crop->x + crop->w), bottom = (int)ceilf(crop->y + crop->h);
+    if (right > image->width) right = image->width;
+    if (bottom > image->height) bottom = image->height;
+    int width = right - left, height = bottom - top, factor = 1;
+    int64_t channels = image->channels, bytes;
+    for (;; factor++) {
+        *out_width = (width + factor - 1) / factor;
+        *out_height = (height + factor - 1) / factor;
+        bytes = (int64_t)*out_width * *out_height * channels;
+        if (bytes <= cap_bytes) break;
+    }
+    IJ_TRY(ij_grow(out, capacity, bytes, 1, "crop", err));
+    if (factor > 1) {
+        reduce_box(image, left, top, width, height, factor, *out);
+    } else {
+        size_t row = (size_t)width * (size_t)channels;
+        for (int y = 0; y < height; y++)
+            memcpy(*out + (size_t)y * row, image->pixels + ((int64_t)(top + y) * image->width + left) * channels, row);
+    }
+    float inverse = 1.0f / (float)factor;
+    *crop = (ij_crop){(crop->x - (float)left) * inverse, (crop->y - (float)top) * inverse, crop->w * inverse, crop->h * inverse};
+    return IJ_OK;
 }

@@ -76,49 +76,11 @@ static ij_crop choose_crop(const ij_loader *loader, int64_t sample, int width, i
     }
 }
 
-/* Averages factor x factor pixels, fewer at the right and lower edge; rounds to nearest. */
-static void reduce_box(const ij_image *image, int left, int top, int width, int height, int factor, uint8_t *out) {
-    int channels = image->channels;
-    for (int y = 0; y < height; y += factor)
-        for (int x = 0; x < width; x += factor) {
-            int rows = height - y < factor ? height - y : factor, columns = width - x < factor ? width - x : factor;
-            for (int c = 0; c < channels; c++) {
-                uint64_t sum = 0;
-                for (int v = 0; v < rows; v++)
-                    for (int u = 0; u < columns; u++)
-                        sum += image->pixels[((int64_t)(top + y + v) * image->width + left + x + u) * channels + c];
-                uint64_t area = (uint64_t)rows * (uint64_t)columns;
-                *out++ = (uint8_t)((sum + area / 2) / area);
-            }
-        }
-}
-
-/* Copies the pixels that the crop touches, reduced if they exceed the cap, and moves the crop into them. */
+/* The pixels of the sample's crop, into its place. */
 static ij_status cut(const ij_loader *loader, const ij_image *image, ij_loader_item *item, place *to, ij_error *err) {
-    ij_crop crop = choose_crop(loader, item->sample, image->width, image->height);
-    int left = (int)floorf(crop.x), top = (int)floorf(crop.y);
-    int right = (int)ceilf(crop.x + crop.w), bottom = (int)ceilf(crop.y + crop.h);
-    if (right > image->width) right = image->width;
-    if (bottom > image->height) bottom = image->height;
-    int width = right - left, height = bottom - top, factor = 1;
-    int64_t channels = image->channels, bytes;
-    for (;; factor++) {
-        item->width = (width + factor - 1) / factor;
-        item->height = (height + factor - 1) / factor;
-        bytes = (int64_t)item->width * item->height * channels;
-        if (bytes <= loader->desc.cap_bytes) break;
-    }
-    IJ_TRY(ij_grow(&to->pixels, &to->capacity, bytes, 1, "crop", err));
-    to->bytes = bytes;
-    if (factor > 1) {
-        reduce_box(image, left, top, width, height, factor, to->pixels);
-    } else {
-        size_t row = (size_t)width * (size_t)channels;
-        for (int y = 0; y < height; y++)
-            memcpy(to->pixels + (size_t)y * row, image->pixels + ((int64_t)(top + y) * image->width + left) * channels, row);
-    }
-    float inverse = 1.0f / (float)factor;
-    item->crop = (ij_crop){(crop.x - (float)left) * inverse, (crop.y - (float)top) * inverse, crop.w * inverse, crop.h * inverse};
+    item->crop = choose_crop(loader, item->sample, image->width, image->height);
+    IJ_TRY(ij_crop_cut(image, loader->desc.cap_bytes, &item->crop, &to->pixels, &to->capacity, &item->width, &item->height, err));
+    to->bytes = (int64_t)item->width * item->height * image->channels;
     return IJ_OK;
 }
 
