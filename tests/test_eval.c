@@ -1,0 +1,353 @@
+/* kNN and the linear probe on features whose answers are known, against plain doubles, and the whole table on a small run. */
+#include "suites.h"
+#include "base/parallel.h"
+#include "eval/knn.h"
+#include "eval/lbfgs.h"
+#include "eval/probe.h"
+#include "philox.h"
+
+#include <math.h>
+#include <string.h>
+
+static gpu_device *device;
+
+static void open_device(void) {
+    ij_error err = {0};
+    gpu_device_desc desc = {.select = getenv("IJEPA_DEVICE"), .validation = getenv("IJEPA_VALIDATION") != NULL};
+    CHECK_OK(gpu_device_open(&desc, &device, &err));
+}
+
+static void close_device(void) {
+    const char *first;
+    int messages = gpu_device_messages(device, &first);
+    ck_assert_msg(messages == 0, "%d validation messages, the first: %s", messages, first);
+    gpu_device_close(device);
+    device = NULL;
+}
+
+/* The i'th number of a stream, uniform in [0, 1). */
+static double uniform(uint32_t stream, uint32_t i) {
+    return (double)philox(2026, 0, PHILOX_STREAM_TEST, i, stream, 0).x * 0x1p-32;
+}
+
+static double normal(uint32_t stream, uint32_t i) {
+    return sqrt(-2 * log(1 - uniform(stream, 2 * i))) * cos(6.283185307179586 * uniform(stream, 2 * i + 1));
+}
+
+/* ---- samples ---- */
+
+typedef struct made {
+    float *x;
+    int *labels;
+    ij_samples samples;
+} made;
+
+/* x = separation x (class's direction) + noise; the directions are those of the stream `classes`. */
+static made make_samples(uint32_t stream, int64_t count, int dim, int classes, double separation, double noise) {
+    made m = {calloc((size_t)(count * dim), sizeof(float)), calloc((size_t)count, sizeof(int)), {0}};
+    for (int64_t i = 0; i < count; i++) {
+        m.labels[i] = (int)(uniform(stream + 1, (uint32_t)i) * classes);
+        for (int d = 0; d < dim; d++)
+            m.x[i * dim + d] =
+                (float)(separation * normal(99, (uint32_t)(m.labels[i] * dim + d)) + noise * normal(stream, (uint32_t)(i * dim + d)));
+    }
+    m.samples = (ij_samples){m.x, m.labels, count, dim, classes};
+    return m;
+}
+
+static void free_made(made m) {
+    free(m.x);
+    free(m.labels);
+}
+
+/* The definition, in double: sort all, take k, vote. */
+static int naive_knn(const ij_samples *train, const float *test, int k, double temperature) {
+    double best_similarity[64], votes[64] = {0}, length = 0;
+    int best_label[64], found = 0;
+    for (int d = 0; d < train->dim; d++) length += (double)test[d] * (double)test[d];
+    for (int64_t j = 0; j < train->count; j++) {
+        const float *x = train->x + j * train->dim;
+        double dot = 0, own = 0;
+        for (int d = 0; d < train->dim; d++) dot += (double)x[d] * (double)test[d], own += (double)x[d] * (double)x[d];
+        double s = own > 0 && length > 0 ? dot / sqrt(own * length) : 0;
+        int at = found < k ? found++ : s > best_similarity[k - 1] ? k - 1 : -1;
+        if (at < 0) continue;
+        for (; at > 0 && s > best_similarity[at - 1]; at--)
+            best_similarity[at] = best_similarity[at - 1], best_label[at] = best_label[at - 1];
+        best_similarity[at] = s, best_label[at] = train->labels[j];
+    }
+    int winner = 0;
+    for (int i = 0; i < found; i++) votes[best_label[i]] += exp(best_similarity[i] / temperature);
+    for (int c = 1; c < train->classes; c++)
+        if (votes[c] > votes[winner]) winner = c;
+    return winner;
+}
+
+/* ---- kNN ---- */
+
+START_TEST(test_knn_matches_naive) {
+    ij_error err = {0};
+    /* More of both than a tile holds is in the large case; odd dims, few samples, k beyond them in the others. */
+    const struct {
+        int64_t train, test;
+        int dim, classes, k;
+        double temperature;
+    } cases[] = {
+        {300, 77, 13, 7, 10, 0.07}, {9000, 1100, 8, 5, 20, 0.2}, {6, 5, 3, 2, 10, 0.07}, {1, 3, 1, 1, 1, 1}, {500, 40, 100, 10, 1, 1e-6}};
+    for (int c = 0; c < IJ_COUNT(cases); c++) {
+        made train = make_samples(10, cases[c].train, cases[c].dim, cases[c].classes, 1, 1);
+        made test = make_samples(20, cases[c].test, cases[c].dim, cases[c].classes, 1, 1);
+        int *predicted = calloc((size_t)cases[c].test, sizeof *predicted), differ = 0;
+        ij_knn_desc desc = {.k = cases[c].k, .temperature = cases[c].temperature};
+        CHECK_OK(ij_knn(device, &train.samples, &test.samples, &desc, predicted, &err));
+        for (int64_t i = 0; i < cases[c].test; i++)
+            differ += predicted[i] != naive_knn(&train.samples, test.x + i * cases[c].dim, cases[c].k, cases[c].temperature);
+        /* f32 similarities order two neighbours otherwise once in a while; that must stay rare. */
+        ck_assert_msg(differ * 200 <= cases[c].test, "case %d: %d of %d predictions differ", c, differ, (int)cases[c].test);
+        free(predicted);
+        free_made(train);
+        free_made(test);
+    }
+}
+END_TEST
+
+START_TEST(test_knn_ties) {
+    /* Five identical samples: the first k are the neighbours. With k = 3 the votes are 1, 1, 1: the lowest class wins; k = 4: class 2. */
+    ij_error err = {0};
+    float train[5 * 2] = {1, 0, 1, 0, 1, 0, 1, 0, 1, 0}, test[2 * 2] = {2, 0, 0, 0};
+    int labels[5] = {2, 1, 0, 2, 1}, predicted[2];
+    ij_samples a = {train, labels, 5, 2, 3}, b = {test, NULL, 2, 2, 3};
+    CHECK_OK(ij_knn(device, &a, &b, &(ij_knn_desc){.k = 3}, predicted, &err));
+    ck_assert_int_eq(predicted[0], 0);
+    ck_assert_int_eq(predicted[1], 0); /* the zero vector: similarity 0 to all, not NaN */
+    CHECK_OK(ij_knn(device, &a, &b, &(ij_knn_desc){.k = 4}, predicted, &err));
+    ck_assert_int_eq(predicted[0], 2);
+    CHECK_OK(ij_knn(device, &a, &b, &(ij_knn_desc){.k = 1}, predicted, &err));
+    ck_assert_int_eq(predicted[0], 2);
+}
+END_TEST
+
+START_TEST(test_knn_refuses) {
+    ij_error err = {0};
+    float x[4] = {1, 2, 3, 4};
+    int labels[2] = {0, 1}, predicted[2];
+    ij_samples a = {x, labels, 2, 2, 2}, b = {x, labels, 1, 3, 2};
+    CHECK_FAILS(ij_knn(device, &a, &b, &(ij_knn_desc){0}, predicted, &err), IJ_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "2 features"));
+    CHECK_FAILS(ij_knn(device, &a, &a, &(ij_knn_desc){.k = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(ij_knn(device, &a, &a, &(ij_knn_desc){.temperature = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
+}
+END_TEST
+
+/* ---- both ---- */
+
+/* Right predictions of test: kNN, and the probe. */
+static void classify(const made *train, const made *test, int64_t *knn, int64_t *probe) {
+    ij_error err = {0};
+    int *predicted = calloc((size_t)test->samples.count, sizeof *predicted);
+    CHECK_OK(ij_knn(device, &train->samples, &test->samples, &(ij_knn_desc){0}, predicted, &err));
+    *knn = ij_count_right(predicted, test->labels, test->samples.count);
+    CHECK_OK(ij_probe(device, &train->samples, &test->samples, &(ij_probe_desc){.seed = 3}, predicted, NULL, &err));
+    *probe = ij_count_right(predicted, test->labels, test->samples.count);
+    free(predicted);
+}
+
+START_TEST(test_labels_as_features) {
+    made train = make_samples(30, 400, 7, 7, 0, 0), test = make_samples(40, 150, 7, 7, 0, 0);
+    for (int i = 0; i < 400; i++) train.x[i * 7 + train.labels[i]] = 1;
+    for (int i = 0; i < 150; i++) test.x[i * 7 + test.labels[i]] = 1;
+    int64_t knn, probe;
+    classify(&train, &test, &knn, &probe);
+    ck_assert_int_eq(knn, 150);
+    ck_assert_int_eq(probe, 150);
+    free_made(train);
+    free_made(test);
+}
+END_TEST
+
+START_TEST(test_separable) {
+    made train = make_samples(50, 500, 24, 10, 3, 1), test = make_samples(60, 200, 24, 10, 3, 1);
+    int64_t knn, probe;
+    classify(&train, &test, &knn, &probe);
+    ck_assert_int_eq(knn, 200);
+    ck_assert_int_eq(probe, 200);
+    free_made(train);
+    free_made(test);
+}
+END_TEST
+
+START_TEST(test_noise_is_chance) {
+    made train = make_samples(70, 1000, 16, 5, 0, 1), test = make_samples(80, 600, 16, 5, 0, 1);
+    int64_t right[2];
+    classify(&train, &test, &right[0], &right[1]);
+    for (int i = 0; i < 2; i++) {
+        ij_accuracy accuracy = ij_accuracy_of(right[i], 600);
+        ck_assert_msg(accuracy.low <= 20 && accuracy.high >= 20, "method %d: %g [%g, %g]", i, accuracy.percent, accuracy.low,
+                      accuracy.high);
+    }
+    free_made(train);
+    free_made(test);
+}
+END_TEST
+
+START_TEST(test_wilson) {
+    /* Brown, Cai & DasGupta 2001 and the formula by hand. */
+    ij_accuracy a = ij_accuracy_of(8, 10);
+    ck_assert_double_eq_tol(a.percent, 80, 1e-9);
+    ck_assert_double_eq_tol(a.low, 49.0162, 1e-3);
+    ck_assert_double_eq_tol(a.high, 94.3318, 1e-3);
+    a = ij_accuracy_of(0, 10);
+    ck_assert_double_eq_tol(a.low, 0, 1e-9);
+    ck_assert_double_eq_tol(a.high, 27.7533, 1e-3);
+    a = ij_accuracy_of(10, 10);
+    ck_assert_double_eq_tol(a.low, 72.2467, 1e-3);
+    ck_assert_double_eq_tol(a.high, 100, 1e-9);
+}
+END_TEST
+
+START_TEST(test_samples_are_checked) {
+    ij_error err = {0};
+    float x[2] = {1, 2};
+    int labels[2] = {0, 2};
+    ij_samples s = {x, labels, 2, 1, 2};
+    CHECK_FAILS(ij_samples_check(&s, "train", &err), IJ_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "label 2 of 2"));
+    labels[1] = 1;
+    CHECK_OK(ij_samples_check(&s, "train", &err));
+    x[1] = NAN;
+    CHECK_FAILS(ij_samples_check(&s, "train", &err), IJ_ERROR_NUMBER);
+    s.count = 0;
+    CHECK_FAILS(ij_samples_check(&s, "train", &err), IJ_ERROR_ARGUMENT);
+}
+END_TEST
+
+/* ---- the probe ---- */
+
+START_TEST(test_probe_gradient) {
+    /* f is evaluated in f32 underneath: differences of h = 1/64 have errors of about 1e-7 / h from that, h^2 from the third derivative. */
+    ij_error err = {0};
+    made train = make_samples(90, 61, 5, 3, 1, 1);
+    probe_problem *problem;
+    CHECK_OK(probe_problem_create(device, &train.samples, 5, &problem, &err));
+    int width = probe_problem_width(problem), count = 3 * width;
+    double w[3 * 8], gradient[3 * 8], unused[3 * 8];
+    ck_assert_int_eq(width, 8);
+    for (int i = 0; i < count; i++) w[i] = i % width <= 5 ? 0.5 * normal(91, (uint32_t)i) : 0;
+    for (int held_out = 0; held_out <= 20; held_out += 20) {
+        probe_value value, plus, minus;
+        CHECK_OK(probe_evaluate(problem, w, 0.3, held_out, gradient, &value, &err));
+        ck_assert_int_le(value.right, 61 - held_out);
+        ck_assert_int_le(value.held_out_right, held_out);
+        for (int i = 0; i < count; i++) {
+            if (i % width > 5) continue;
+            double h = 1.0 / 64, old = w[i];
+            w[i] = old + h;
+            CHECK_OK(probe_evaluate(problem, w, 0.3, held_out, unused, &plus, &err));
+            w[i] = old - h;
+            CHECK_OK(probe_evaluate(problem, w, 0.3, held_out, unused, &minus, &err));
+            w[i] = old;
+            ck_assert_double_eq_tol(gradient[i], (plus.loss - minus.loss) / (2 * h), 2e-4);
+        }
+    }
+    probe_problem_destroy(problem);
+    free_made(train);
+}
+END_TEST
+
+START_TEST(test_probe_is_deterministic) {
+    ij_error err = {0};
+    made train = make_samples(100, 700, 12, 4, 0.5, 1), test = make_samples(110, 100, 12, 4, 0.5, 1);
+    int predicted[2][100];
+    ij_probe_result result[2];
+    for (int i = 0; i < 2; i++)
+        CHECK_OK(ij_probe(device, &train.samples, &test.samples, &(ij_probe_desc){.seed = 11}, predicted[i], &result[i], &err));
+    ck_assert_mem_eq(predicted[0], predicted[1], sizeof predicted[0]);
+    ck_assert_mem_eq(&result[0], &result[1], sizeof result[0]);
+    free_made(train);
+    free_made(test);
+}
+END_TEST
+
+START_TEST(test_probe_constant_and_unscaled_features) {
+    /* A constant feature, and one ten million times the others: neither matters to a standardised probe. */
+    ij_error err = {0};
+    made train = make_samples(120, 300, 10, 3, 2, 1), test = make_samples(130, 100, 10, 3, 2, 1);
+    for (int i = 0; i < 300; i++) train.x[i * 10] = 42, train.x[i * 10 + 1] *= 1e7f;
+    for (int i = 0; i < 100; i++) test.x[i * 10] = 42, test.x[i * 10 + 1] *= 1e7f;
+    int predicted[100];
+    CHECK_OK(ij_probe(device, &train.samples, &test.samples, &(ij_probe_desc){0}, predicted, NULL, &err));
+    ck_assert_int_ge(ij_count_right(predicted, test.labels, 100), 97);
+    free_made(train);
+    free_made(test);
+}
+END_TEST
+
+/* ---- L-BFGS and threads ---- */
+
+/* A stretched bowl: sum of i (x_i - i)^2, minimum at x_i = i. */
+static ij_status bowl(void *user, const double *x, double *value, double *gradient) {
+    (void)user;
+    *value = 1;
+    for (int i = 0; i < 40; i++) {
+        double d = x[i] - i;
+        *value += (i + 1) * d * d;
+        gradient[i] = 2 * (i + 1) * d;
+    }
+    return IJ_OK;
+}
+
+static ij_status nowhere(void *user, const double *x, double *value, double *gradient) {
+    (void)user, (void)x;
+    *value = NAN;
+    memset(gradient, 0, 40 * sizeof *gradient);
+    return IJ_OK;
+}
+
+START_TEST(test_lbfgs) {
+    ij_error err = {0};
+    double x[40] = {0};
+    CHECK_OK(lbfgs(&(lbfgs_desc){.count = 40, .iterations = 100, .gain = 1e-9, .objective = bowl}, x, &err));
+    for (int i = 0; i < 40; i++) ck_assert_double_eq_tol(x[i], i, 1e-3);
+    CHECK_FAILS(lbfgs(&(lbfgs_desc){.count = 40, .iterations = 100, .gain = 1e-9, .objective = nowhere}, x, &err), IJ_ERROR_NUMBER);
+}
+END_TEST
+
+static void note_piece(void *user, int64_t begin, int64_t end, int64_t piece) {
+    int *seen = user;
+    ck_assert_int_eq(begin, piece * 7);
+    for (int64_t i = begin; i < end; i++) seen[i]++;
+}
+
+START_TEST(test_parallel) {
+    for (int threads = 0; threads <= 5; threads++)
+        for (int count = 0; count <= 50; count += 5) {
+            int seen[64] = {0};
+            ij_parallel(threads, count, 7, note_piece, seen);
+            for (int i = 0; i < 64; i++) ck_assert_int_eq(seen[i], i < count);
+        }
+}
+END_TEST
+
+Suite *eval_suite(void) {
+    Suite *suite = suite_create("eval");
+    TCase *host = tcase_create("host");
+    tcase_add_test(host, test_wilson);
+    tcase_add_test(host, test_samples_are_checked);
+    tcase_add_test(host, test_lbfgs);
+    tcase_add_test(host, test_parallel);
+    suite_add_tcase(suite, host);
+    TCase *on_device = tcase_create("device");
+    tcase_add_unchecked_fixture(on_device, open_device, close_device);
+    tcase_set_timeout(on_device, 0);
+    tcase_add_test(on_device, test_knn_matches_naive);
+    tcase_add_test(on_device, test_knn_ties);
+    tcase_add_test(on_device, test_knn_refuses);
+    tcase_add_test(on_device, test_labels_as_features);
+    tcase_add_test(on_device, test_separable);
+    tcase_add_test(on_device, test_noise_is_chance);
+    tcase_add_test(on_device, test_probe_gradient);
+    tcase_add_test(on_device, test_probe_is_deterministic);
+    tcase_add_test(on_device, test_probe_constant_and_unscaled_features);
+    suite_add_tcase(suite, on_device);
+    return suite;
+}
