@@ -1,0 +1,60 @@
+/* Push constants and limits of shaders/attention*.comp, for C and GLSL; in GLSL also what its kernels share. */
+#ifndef IJ_SHADER_ATTENTION_H
+#define IJ_SHADER_ATTENTION_H
+
+#ifdef __STDC__
+#include <sys/types.h> /* uint, as in GLSL */
+#endif
+
+#define ATTENTION_LANES_MAX 64    /* invocations of a workgroup */
+#define ATTENTION_HEAD_DIM_MAX 128
+#define ATTENTION_BLOCK_MAX 4
+
+struct attention_push {
+    uint heads;
+    uint rows_max;
+    float scale_log2; /* log2(e) / sqrt(head_dim): scores are kept in base 2, exp2 is what devices have */
+    float scale;      /* 1 / sqrt(head_dim) */
+};
+
+#ifndef __STDC__
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint HEAD_VEC4 = 8; /* head_dim / 4 */
+layout(constant_id = 2) const uint SPLIT = 1;     /* invocations that share a row, a power of two, at most 4 */
+layout(constant_id = 3) const uint BLOCK = 1;     /* rows that pass by in one turn of the inner loop, at most ATTENTION_BLOCK_MAX */
+const uint SLICE = (HEAD_VEC4 + SPLIT - 1) / SPLIT; /* vec4s of a row that one invocation owns */
+const uint SUMS = PARTIALS * BLOCK; /* what add_slices adds: PARTIALS sums for each of BLOCK rows */
+
+layout(push_constant) uniform Push { attention_push push; };
+
+#define LOG2_E 1.44269504088896341
+#define LN_2 0.69314718055994531
+
+/* The i-th vec4 of this invocation's slice of a row. Slices interleave, so that the invocations of a row read neighbours. Where
+ * SPLIT does not divide the row, the last one repeats the row's last vec4; the owned vectors hold zero there. */
+uint slice_at(uint i) {
+    uint at = i * SPLIT + gl_LocalInvocationID.x % SPLIT;
+    return HEAD_VEC4 % SPLIT == 0 ? at : min(at, HEAD_VEC4 - 1);
+}
+bool slice_has(uint i) { return HEAD_VEC4 % SPLIT == 0 || i * SPLIT + gl_LocalInvocationID.x % SPLIT < HEAD_VEC4; }
+
+float sum4(vec4 v) { return (v.x + v.y) + (v.z + v.w); }
+
+/* Sums over the invocations of a row, in the same order for each of them: all get the same bits. Two buffers taken in turn make
+ * one barrier a call enough: whoever writes a buffer again has passed the barrier behind its last read. Shared memory, not
+ * subgroup operations: only the basic ones are everywhere. All invocations of the workgroup must come here. */
+shared float slice_sums[2][ATTENTION_LANES_MAX][PARTIALS * ATTENTION_BLOCK_MAX];
+void add_slices(inout float v[SUMS], uint turn) {
+    if (SPLIT == 1) return;
+    uint lane = gl_LocalInvocationID.x, first = lane - lane % SPLIT;
+    [[unroll]] for (uint n = 0; n < SUMS; n++) slice_sums[turn & 1][lane][n] = v[n];
+    barrier();
+    [[unroll]] for (uint n = 0; n < SUMS; n++) {
+        v[n] = slice_sums[turn & 1][first][n];
+        [[unroll]] for (uint s = 1; s < SPLIT; s++) v[n] += slice_sums[turn & 1][first + s][n];
+    }
+}
+
+#endif
+#endif
