@@ -130,6 +130,9 @@ IJEPA_API void ijepa_trainer_close(ijepa_trainer *trainer);
 /* One optimiser step. *finished becomes true when the configured steps are done. Progress lags one step behind the device. */
 IJEPA_API ijepa_status ijepa_trainer_step(ijepa_trainer *trainer, ijepa_progress *progress, bool *finished, ijepa_error *err);
 
+/* The run folder; "" with no_files. Belongs to the trainer. */
+IJEPA_API const char *ijepa_trainer_folder(const ijepa_trainer *trainer);
+
 /* Writes a checkpoint, atomically. path NULL: into the run folder, under the step's number. */
 IJEPA_API ijepa_status ijepa_trainer_save(ijepa_trainer *trainer, const char *path, ijepa_error *err);
 
@@ -143,13 +146,18 @@ typedef struct ijepa_model_info {
     float mean[3], std[3];
 } ijepa_model_info;
 
-/* Opens a run folder (its newest checkpoint) or a checkpoint file. batch: images encoded at once [32]. */
+/* Opens a run folder (its newest checkpoint) or a checkpoint file. batch: pictures encoded at once [32]; a single picture costs as much
+ * as a batch, so take 1 where they come one by one. */
 IJEPA_API ijepa_status ijepa_model_open(const char *path, const ijepa_device_options *device, int batch, ijepa_model **out, ijepa_error *err);
 IJEPA_API void ijepa_model_close(ijepa_model *model);
 IJEPA_API void ijepa_model_describe(const ijepa_model *model, ijepa_model_info *info);
 
 /* Encodes a picture file with the target encoder: features [dim] is the mean over patches (pooled) or [patches, dim] (not pooled). */
 IJEPA_API ijepa_status ijepa_model_encode_file(ijepa_model *model, const char *path, bool pooled, float *features, ijepa_error *err);
+
+/* The same for count files, a batch at a time: features [count, dim] or [count, patches, dim]. */
+IJEPA_API ijepa_status ijepa_model_encode_files(ijepa_model *model, const char *const *paths, int64_t count, bool pooled, float *features,
+                                                ijepa_error *err);
 
 /* The same for pixels in memory, [height, width, channels] bytes, channels 1 or 3. */
 IJEPA_API ijepa_status ijepa_model_encode(ijepa_model *model, const uint8_t *pixels, int height, int width, int channels, bool pooled, float *features,

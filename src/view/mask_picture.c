@@ -102,11 +102,14 @@ static ij_status draw_masks(const masks_config *config, uint64_t seed, int64_t b
     return ref_masks_sample(config, m->table, &params, m->samples, batch, &m->lists, err);
 }
 
-static void paint_rows(ij_picture *picture, const masks_config *c, int x, int y, int cell, const uint32_t *rows, uint32_t begin, uint32_t end, ij_color color, float opacity) {
+/* covered [patches]: patches that a block has already; there the new colour is mixed with the old. */
+static void paint_rows(ij_picture *picture, const masks_config *c, int x, int y, int cell, const uint32_t *rows, uint32_t begin, uint32_t end, ij_color color,
+                       uint8_t *covered) {
     int patches = c->grid_h * c->grid_w, gap = cell >= 5;
     for (uint32_t r = begin; r < end; r++) {
         int patch = (int)(rows[r] % (uint32_t)patches);
-        ij_picture_fill(picture, x + patch % c->grid_w * cell, y + patch / c->grid_w * cell, cell - gap, cell - gap, color, opacity);
+        ij_picture_fill(picture, x + patch % c->grid_w * cell, y + patch / c->grid_w * cell, cell - gap, cell - gap, color, covered[patch] ? 0.55f : 1.0f);
+        covered[patch] = 1;
     }
 }
 
@@ -114,10 +117,11 @@ static void draw_example(ij_picture *picture, const masks_config *c, const masks
     ij_picture_fill(picture, x, y, c->grid_w * cell, c->grid_h * cell, hidden, 1);
     for (int column = 1; column < c->grid_w && cell >= 5; column++) ij_picture_fill(picture, x + column * cell - 1, y, 1, c->grid_h * cell, line_color, 1);
     for (int row = 1; row < c->grid_h && cell >= 5; row++) ij_picture_fill(picture, x, y + row * cell - 1, c->grid_w * cell, 1, line_color, 1);
-    paint_rows(picture, c, x, y, cell, lists->ctx_rows, lists->ctx_offsets[image], lists->ctx_offsets[image + 1], context_color, 1);
-    for (int block = 0; block < c->blocks; block++) { /* a later block lets an earlier one shine through where they overlap */
+    uint8_t covered[MASKS_PATCHES_MAX] = {0};
+    paint_rows(picture, c, x, y, cell, lists->ctx_rows, lists->ctx_offsets[image], lists->ctx_offsets[image + 1], context_color, covered);
+    for (int block = 0; block < c->blocks; block++) {
         const uint32_t *offsets = lists->tgt_offsets + image * c->blocks + block;
-        paint_rows(picture, c, x, y, cell, lists->tgt_rows, offsets[0], offsets[1], block_color(block), block ? 0.72f : 1.0f);
+        paint_rows(picture, c, x, y, cell, lists->tgt_rows, offsets[0], offsets[1], block_color(block), covered);
     }
 }
 

@@ -1,0 +1,176 @@
+/* Features of single pictures.       layer: api; uses: base, io, data, gpu, model, train */
+#include "api/api.h"
+#include "base/memory.h"
+#include "data/crop.h"
+#include "io/image.h"
+#include "model/embed.h"
+#include "train/checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH_DEFAULT 32
+#define BATCH_MAX 4096
+#define PIXEL_BYTES_MAX ((int64_t)128 << 20) /* of a batch on its way to the device */
+#define PICTURE_BYTES_MAX ((int64_t)4 << 20) /* of one picture in it; a larger one is averaged down, as it was in training */
+#define CENTER_SIZE 224                       /* centre crop: this part of a short side of RESIZE_SIZE */
+#define RESIZE_SIZE 256
+
+struct ijepa_model {
+    ijepa_model_info info;
+    ij_train_config config; /* what it was trained with */
+    gpu_device *device;
+    ij_weights *weights;
+    ij_embedder *embedder;
+    int batch;
+    int64_t picture_bytes;  /* a multiple of 16 */
+    ij_jepa_image *places;  /* [batch] */
+    uint8_t *pixels;        /* [batch, picture_bytes] */
+    ij_image decoded, padded;
+    uint8_t *cut;           /* of the picture at hand */
+    int64_t cut_capacity;
+};
+
+static ij_status open_encoder(ijepa_model *m, const char *checkpoint, const gpu_device_desc *desc, ij_error *err) {
+    const ij_train_config *c = &m->config;
+    IJ_TRY(gpu_device_open(desc, &m->device, err));
+    int64_t limit = PIXEL_BYTES_MAX;
+    if (gpu_device_info(m->device)->range_max < (uint64_t)limit) limit = (int64_t)gpu_device_info(m->device)->range_max;
+    m->picture_bytes = limit / m->batch / 16 * 16;
+    if (m->picture_bytes > PICTURE_BYTES_MAX) m->picture_bytes = PICTURE_BYTES_MAX;
+    IJ_TRY(ij_alloc(&m->places, m->batch, sizeof *m->places, "pictures", err));
+    IJ_TRY(ij_alloc(&m->pixels, m->batch, (size_t)m->picture_bytes, "pixels of a batch", err));
+    IJ_TRY(ij_weights_create(m->device, &c->model, false, &m->weights, err));
+    IJ_TRY(ij_weights_commit(m->weights, err));
+    IJ_TRY(ij_checkpoint_read(checkpoint, m->weights, err));
+    return ij_embedder_create(m->device, &c->model, c->mean, c->std, m->batch, (uint64_t)(m->batch * m->picture_bytes), m->weights, &m->embedder, err);
+}
+
+static ij_status open_model(ijepa_model *m, const char *path, const gpu_device_desc *desc, ij_error *err) {
+    char checkpoint[4600];
+    int64_t step;
+    IJ_TRY(ij_checkpoint_find(path, checkpoint, sizeof checkpoint, NULL, 0, err));
+    IJ_TRY(ij_checkpoint_config(checkpoint, &m->config, &step, err));
+    IJ_TRY(open_encoder(m, checkpoint, desc, err));
+    const ij_model_config *c = &m->config.model;
+    m->info = (ijepa_model_info){.image_height = c->image_height, .image_width = c->image_width, .channels = c->channels, .patch_size = c->patch_size,
+                                 .patches = ij_patches(c), .dim = c->dim, .depth = c->depth, .heads = c->heads,
+                                 .parameters = m->weights->table.encoder_elements, .step = step};
+    memcpy(m->info.mean, m->config.mean, sizeof m->info.mean);
+    memcpy(m->info.std, m->config.std, sizeof m->info.std);
+    return IJ_OK;
+}
+
+ijepa_status ijepa_model_open(const char *path, const ijepa_device_options *device, int batch, ijepa_model **out, ijepa_error *err) {
+    API_NEED(out);
+    *out = NULL;
+    API_NEED(path);
+    if (batch < 0 || batch > BATCH_MAX) return api_range(__func__, "batch", batch, "0 to 4096", err);
+    ij_error ours = {0};
+    ijepa_model *model;
+    gpu_device_desc desc = api_device_desc(device);
+    ij_status status = ij_alloc(&model, 1, sizeof *model, "model", &ours);
+    if (status != IJ_OK) return api_result(status, &ours, err);
+    model->batch = batch ? batch : BATCH_DEFAULT;
+    status = open_model(model, path, &desc, &ours);
+    if (status == IJ_OK) *out = model;
+    else ijepa_model_close(model);
+    return api_result(status, &ours, err);
+}
+
+void ijepa_model_close(ijepa_model *model) {
+    if (!model) return;
+    ij_embedder_destroy(model->embedder);
+    ij_weights_destroy(model->weights);
+    gpu_device_close(model->device);
+    ij_image_free(&model->decoded);
+    ij_image_free(&model->padded);
+    free(model->places);
+    free(model->pixels);
+    free(model->cut);
+    free(model);
+}
+
+void ijepa_model_describe(const ijepa_model *model, ijepa_model_info *info) {
+    if (info) *info = model ? model->info : (ijepa_model_info){0};
+}
+
+/* ---- encoding ---- */
+
+/* Puts a small picture into the middle of a black one of pad_to x pad_to, as its data set was (IDX files). */
+static ij_status pad(ijepa_model *m, const ij_image *image, const ij_image **out, ij_error *err) {
+    int side = m->config.pad_to, channels = image->channels;
+    *out = image;
+    if (image->width >= side || image->height >= side) return IJ_OK;
+    IJ_TRY(ij_image_resize(&m->padded, side, side, channels, "padded picture", err));
+    memset(m->padded.pixels, 0, (size_t)side * (size_t)side * (size_t)channels);
+    int left = (side - image->width) / 2, top = (side - image->height) / 2;
+    for (int y = 0; y < image->height; y++)
+        memcpy(m->padded.pixels + (((size_t)(top + y) * (size_t)side) + (size_t)left) * (size_t)channels,
+               image->pixels + (size_t)y * (size_t)image->width * (size_t)channels, (size_t)image->width * (size_t)channels);
+    *out = &m->padded;
+    return IJ_OK;
+}
+
+/* Puts the part of the picture that is used into place `at` of the batch: all of it where training took all of it, else the centre. */
+static ij_status place_picture(ijepa_model *m, const ij_image *image, int at, ij_error *err) {
+    ij_jepa_image *place = &m->places[at];
+    IJ_TRY(pad(m, image, &image, err));
+    ij_crop crop = {0, 0, (float)image->width, (float)image->height};
+    if (m->config.random_crop) crop = ij_crop_center(image->width, image->height, RESIZE_SIZE, CENTER_SIZE);
+    place->offset = (uint64_t)at * (uint64_t)m->picture_bytes;
+    place->channels = image->channels;
+    IJ_TRY(ij_crop_cut(image, m->picture_bytes, &crop, &m->cut, &m->cut_capacity, &place->width, &place->height, err));
+    memcpy(m->pixels + place->offset, m->cut, (size_t)place->width * (size_t)place->height * (size_t)place->channels);
+    place->crop_x = crop.x, place->crop_y = crop.y, place->crop_w = crop.w, place->crop_h = crop.h;
+    return IJ_OK;
+}
+
+static ij_status run(ijepa_model *m, int count, bool pooled, float *features, ij_error *err) {
+    return ij_embedder_run(m->embedder, m->places, count, m->pixels, (uint64_t)(count * m->picture_bytes), pooled ? features : NULL, pooled ? NULL : features, err);
+}
+
+static ij_status encode_files(ijepa_model *m, const char *const *paths, int64_t count, bool pooled, float *features, ij_error *err) {
+    size_t each = (size_t)m->info.dim * (size_t)(pooled ? 1 : m->info.patches);
+    for (int64_t begin = 0; begin < count; begin += m->batch) {
+        int here = count - begin < m->batch ? (int)(count - begin) : m->batch;
+        for (int i = 0; i < here; i++) {
+            IJ_TRY(ij_image_read(paths[begin + i], m->info.channels, &m->decoded, err));
+            IJ_TRY(place_picture(m, &m->decoded, i, err));
+        }
+        IJ_TRY(run(m, here, pooled, features + (size_t)begin * each, err));
+    }
+    return IJ_OK;
+}
+
+ijepa_status ijepa_model_encode_files(ijepa_model *model, const char *const *paths, int64_t count, bool pooled, float *features, ijepa_error *err) {
+    API_NEED(model);
+    API_NEED(paths);
+    API_NEED(features);
+    for (int64_t i = 0; i < count; i++) API_NEED(paths[i]);
+    ij_error ours = {0};
+    ij_status status = encode_files(model, paths, count, pooled, features, &ours);
+    return api_result(status, &ours, err);
+}
+
+ijepa_status ijepa_model_encode_file(ijepa_model *model, const char *path, bool pooled, float *features, ijepa_error *err) {
+    API_NEED(path);
+    return ijepa_model_encode_files(model, &path, 1, pooled, features, err);
+}
+
+ijepa_status ijepa_model_encode(ijepa_model *model, const uint8_t *pixels, int height, int width, int channels, bool pooled, float *features,
+                                ijepa_error *err) {
+    API_NEED(model);
+    API_NEED(pixels);
+    API_NEED(features);
+    ij_error ours = {0};
+    bool possible = height > 0 && width > 0 && height <= IJ_IMAGE_SIDE_MAX && width <= IJ_IMAGE_SIDE_MAX && (int64_t)height * width <= IJ_IMAGE_PIXELS_MAX;
+    if (!possible || (channels != 1 && channels != 3))
+        return api_result(ij_fail(&ours, IJ_ERROR_ARGUMENT, "ijepa_model_encode: pixels [%d, %d, %d]: a picture of 1 or 3 channels is expected", height, width, channels),
+                          &ours, err);
+    ij_image image = {.pixels = (uint8_t *)pixels, .width = width, .height = height, .channels = channels}; /* only read */
+    ij_status status = place_picture(model, &image, 0, &ours);
+    if (status == IJ_OK) status = run(model, 1, pooled, features, &ours);
+    return api_result(status, &ours, err);
+}
