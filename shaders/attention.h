@@ -6,9 +6,7 @@
 #include <sys/types.h> /* uint, as in GLSL */
 #endif
 
-#define ATTENTION_LANES_MAX 64    /* invocations of a workgroup */
 #define ATTENTION_HEAD_DIM_MAX 128
-#define ATTENTION_BLOCK_MAX 4
 
 struct attention_push {
     uint heads;
@@ -22,7 +20,7 @@ struct attention_push {
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint HEAD_VEC4 = 8; /* head_dim / 4 */
 layout(constant_id = 2) const uint SPLIT = 1;     /* invocations that share a row, a power of two, at most 4 */
-layout(constant_id = 3) const uint BLOCK = 1;     /* rows that pass by in one turn of the inner loop, at most ATTENTION_BLOCK_MAX */
+layout(constant_id = 3) const uint BLOCK = 1;     /* rows that pass by in one turn of the inner loop */
 const uint SLICE = (HEAD_VEC4 + SPLIT - 1) / SPLIT; /* vec4s of a row that one invocation owns */
 const uint SUMS = PARTIALS * BLOCK; /* what add_slices adds: PARTIALS sums for each of BLOCK rows */
 
@@ -44,7 +42,7 @@ float sum4(vec4 v) { return (v.x + v.y) + (v.z + v.w); }
 /* Sums over the invocations of a row, in the same order for each of them: all get the same bits. Two buffers taken in turn make
  * one barrier a call enough: whoever writes a buffer again has passed the barrier behind its last read. Shared memory, not
  * subgroup operations: only the basic ones are everywhere. All invocations of the workgroup must come here. */
-shared float slice_sums[2][ATTENTION_LANES_MAX][PARTIALS * ATTENTION_BLOCK_MAX];
+shared float slice_sums[2][gl_WorkGroupSize.x][SUMS];
 void add_slices(inout float v[SUMS], uint turn) {
     if (SPLIT == 1) return;
     uint lane = gl_LocalInvocationID.x, first = lane - lane % SPLIT;

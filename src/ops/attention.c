@@ -6,6 +6,7 @@
 #include "shaders/attention.h"
 
 #include <math.h>
+#include <string.h>
 
 /* ---- plan and record ---- */
 
@@ -31,21 +32,23 @@ static ij_status check_tensor(gpu_tensor tensor, const char *name, uint64_t rows
                    (unsigned long long)columns, (unsigned long long)(rows * columns * 4));
 }
 
-/* Floats of a row that one invocation may own, so that nothing spills where registers are the limit. */
-static uint32_t slice_max(attention_kernel which) { return which == ATTENTION_FWD ? 64 : which == ATTENTION_DQ ? 44 : 32; }
-
-/* A software driver vectorises over the invocations of a subgroup and pays for barriers: one subgroup, no split. */
+/* Fills specialisation values, push constants, groups and costs.
+ *
+ * A software driver vectorises over the invocations of a subgroup and pays for barriers: one subgroup, rows whole. On a GPU registers are the
+ * limit: rows up to 64 floats (forward) or 32 (backward, where two or four vectors stay and two pass by) are kept whole, longer ones are
+ * shared by four invocations; then nothing spills on RDNA 2, 3 and 4 up to 128. Workgroups are one subgroup, so that barriers cost little and
+ * short sequences waste few lanes. Forward, several keys a turn share one rescaling of the output; backward there is none, and a
+ * row that passes by stays in registers from the scores to the gradients, so one at a time. */
 static void plan(const gpu_info *info, const op_attention_shape *shape, attention_kernel which, gpu_kernel_desc *kernel, gpu_dispatch_desc *dispatch,
                  struct attention_push *push) {
     bool cpu = info->kind == GPU_KIND_CPU && shape->split == 0;
-    uint32_t lanes = cpu ? info->subgroup_size : ATTENTION_LANES_MAX, split = shape->split ? shape->split : 1;
-    if (lanes == 0 || lanes > ATTENTION_LANES_MAX) lanes = ATTENTION_LANES_MAX;
-    while (!cpu && shape->split == 0 && shape->head_dim > slice_max(which) * split) split *= 2;
-    kernel->specs[0] = lanes;
-    kernel->specs[1] = shape->head_dim / 4;
-    kernel->specs[2] = split;
-    kernel->specs[3] = !cpu ? ATTENTION_BLOCK_MAX : which == ATTENTION_FWD ? 2 : 1;
-    kernel->spec_count = 4;
+    uint32_t lanes = cpu && info->subgroup_size <= 32 ? info->subgroup_size : info->subgroup_min <= 32 ? 32 : 64;
+    uint32_t split = cpu || shape->head_dim <= (which == ATTENTION_FWD ? 64 : 32) ? 1 : 4;
+    if (shape->split) split = shape->split;
+    uint32_t block = which != ATTENTION_FWD ? 1 : cpu ? 2 : 4;
+    uint32_t specs[] = {lanes, shape->head_dim / 4, split, block};
+    memcpy(kernel->specs, specs, sizeof specs);
+    kernel->spec_count = IJ_COUNT(specs);
     double scale = 1 / sqrt((double)shape->head_dim);
     *push = (struct attention_push){shape->heads, shape->rows_max, (float)(scale * 1.4426950408889634074), (float)scale};
     dispatch->push = push;
