@@ -249,7 +249,7 @@ ij_status gpu_choose(const gpu_info *infos, int count, const char *select, int *
     return IJ_OK;
 }
 
-static ij_status make_device(gpu_device *device, ij_error *err) {
+static ij_status make_device(gpu_device *device, bool compile_only, ij_error *err) {
     uint32_t bits;
     device->queue_family = (uint32_t)compute_family(device->physical, &bits);
     const float priority = 1.0f;
@@ -271,6 +271,16 @@ static ij_status make_device(gpu_device *device, ij_error *err) {
             features12.pNext = &control;
         }
     }
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executable = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+                                                                          .pNext = features12.pNext,
+                                                                          .pipelineExecutableInfo = VK_TRUE};
+    if (compile_only) {
+        if (!has_extension(device->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
+            return ij_fail(err, IJ_ERROR_DEVICE, "%s: the driver gives no statistics (%s)", device->info.name, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
+        extensions[extension_count++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
+        features12.pNext = &executable;
+        device->compile_only = true;
+    }
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .pNext = &features,
                                .queueCreateInfoCount = 1,
@@ -283,6 +293,7 @@ static ij_status make_device(gpu_device *device, ij_error *err) {
     vkGetPhysicalDeviceMemoryProperties(device->physical, &device->memory);
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->queue_family};
     GPU_VK(device, device->vk.vkCreateCommandPool(device->handle, &pool, NULL, &device->pool), "command pool", err);
+    if (compile_only) return IJ_OK; /* RADV without hardware has no timeline semaphores */
     VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO, .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
     VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
     GPU_VK(device, device->vk.vkCreateSemaphore(device->handle, &semaphore, NULL, &device->timeline), "timeline semaphore", err);
@@ -313,7 +324,7 @@ ij_status gpu_device_open(const gpu_device_desc *desc, gpu_device **out, ij_erro
     IJ_TRY_GOTO(gpu_choose(infos, (int)count, desc->select, &chosen, err), done);
     device->info = infos[chosen];
     device->physical = physical[chosen];
-    IJ_TRY_GOTO(make_device(device, err), done);
+    IJ_TRY_GOTO(make_device(device, desc->compile_only, err), done);
     IJ_TRY_GOTO(gpu_cache_load(device, desc->cache_folder, err), done);
     IJ_TRY_GOTO(make_service_memory(device, err), done);
 done:
@@ -326,7 +337,7 @@ done:
 void gpu_device_close(gpu_device *device) {
     if (!device) return;
     if (device->handle) {
-        device->vk.vkDeviceWaitIdle(device->handle);
+        if (device->submitted) device->vk.vkDeviceWaitIdle(device->handle);
         gpu_cache_save(device);
         gpu_kernels_destroy(device);
         gpu_arena_destroy(device->dummy_arena);

@@ -53,10 +53,15 @@ typedef struct gpu_device_desc {
     const char *select;       /* index, or a part of the name, any case [the best: discrete, integrated, virtual, CPU] */
     bool validation;          /* validation layers with synchronisation checks; messages are counted */
     const char *cache_folder; /* where compiled pipelines are kept [not kept] */
+    bool compile_only;        /* pipelines are made and keep what gpu_statistics tells; memory is not allocated, commands are not
+                               * recorded, submitting is a programmer's error: a driver without hardware will do */
 } gpu_device_desc;
 
 /* All devices of all drivers. *infos is one allocation, free() it. No driver at all is IJ_ERROR_DEVICE with a hint. */
 ij_status gpu_list(bool validation, gpu_info **infos, int *count, ij_error *err);
+
+/* The device that gpu_device_open takes for `select`, by its index in a list of gpu_list. */
+ij_status gpu_choose(const gpu_info *infos, int count, const char *select, int *chosen, ij_error *err);
 
 ij_status gpu_device_open(const gpu_device_desc *desc, gpu_device **out, ij_error *err);
 void gpu_device_close(gpu_device *device); /* after everything made from it is gone; NULL is fine */
@@ -129,6 +134,11 @@ typedef struct gpu_kernel_desc {
 
 /* The pipeline for desc, compiled at most once per device. Owned by the device. */
 ij_status gpu_kernel_get(gpu_device *device, const gpu_kernel_desc *desc, gpu_kernel **out, ij_error *err);
+
+/* What the driver's compiler says of each pipeline made so far, newest first; once for each number, under the driver's own name
+ * for it ("VGPRs", "Spilled VGPRs"). The device must have been opened with compile_only. */
+typedef void (*gpu_on_statistic)(void *user, const gpu_kernel_desc *kernel, const char *name, double value);
+ij_status gpu_statistics(gpu_device *device, gpu_on_statistic on_value, void *user, ij_error *err);
 
 /* ---- programs ----------------------------------------------------------------------------------------------------------- */
 

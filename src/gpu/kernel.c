@@ -39,6 +39,7 @@ static ij_status make_pipeline(gpu_device *device, const gpu_shader *shader, gpu
     bool sized = kernel->desc.subgroup_size && device->subgroup_control && kernel->desc.subgroup_size >= device->info.subgroup_min &&
                  kernel->desc.subgroup_size <= device->info.subgroup_max;
     VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+                                        .flags = device->compile_only ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0,
                                         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                                                   .pNext = sized ? &size : NULL,
                                                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
@@ -84,6 +85,28 @@ ij_status gpu_kernel_get(gpu_device *device, const gpu_kernel_desc *desc, gpu_ke
     kernel->next = device->kernels;
     device->kernels = kernel;
     *out = kernel;
+    return IJ_OK;
+}
+
+static ij_status kernel_statistics(gpu_device *device, const gpu_kernel *kernel, gpu_on_statistic on_value, void *user, ij_error *err) {
+    VkPipelineExecutableInfoKHR info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR, .pipeline = kernel->pipeline};
+    VkPipelineExecutableStatisticKHR values[48];
+    uint32_t count = IJ_COUNT(values);
+    memset(values, 0, sizeof values);
+    for (uint32_t i = 0; i < count; i++) values[i].sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR;
+    VkResult result = device->vk.vkGetPipelineExecutableStatisticsKHR(device->handle, &info, &count, values);
+    if (result < 0) return gpu_vk_fail(device, result, kernel->shader, err);
+    for (uint32_t i = 0; i < count; i++) {
+        const VkPipelineExecutableStatisticValueKHR *v = &values[i].value;
+        bool real = values[i].format == VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_FLOAT64_KHR;
+        on_value(user, &kernel->desc, values[i].name, real ? v->f64 : (double)v->u64);
+    }
+    return IJ_OK;
+}
+
+ij_status gpu_statistics(gpu_device *device, gpu_on_statistic on_value, void *user, ij_error *err) {
+    assert(device->compile_only);
+    for (const gpu_kernel *kernel = device->kernels; kernel; kernel = kernel->next) IJ_TRY(kernel_statistics(device, kernel, on_value, user, err));
     return IJ_OK;
 }
 

@@ -114,6 +114,7 @@ static ij_status commit_block(gpu_arena *arena, gpu_block *block, ij_error *err)
 ij_status gpu_arena_commit(gpu_arena *arena, ij_error *err) {
     assert(!arena->committed);
     arena->committed = true;
+    if (arena->device->compile_only) return IJ_OK;
     for (int64_t i = 0; i < arena->block_count; i++) IJ_TRY(commit_block(arena, &arena->blocks[i], err));
     return IJ_OK;
 }

@@ -38,6 +38,7 @@ struct gpu_device {
     char cache_path[4096];
     bool cache_dirty;
     bool subgroup_control;
+    bool compile_only; /* see gpu_device_desc */
     gpu_kernel *kernels;
     gpu_arena *dummy_arena, *staging_arena;
     gpu_tensor dummy, staging;
