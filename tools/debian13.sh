@@ -5,23 +5,34 @@
 #   tools/debian13.sh make            create or complete the root; seconds when it is already there
 #   tools/debian13.sh run CMD...      run CMD in it, in the current folder, which is visible at its own path
 #   tools/debian13.sh path            print where it is
+#   tools/debian13.sh packages        print what a build and the tests need, for apt-get
+#   tools/debian13.sh drivers DIR     on a Debian 13 host: unpack the other drivers into DIR, one DIR/icd/NAME.json each
 #
-# Place: $IJEPA_ROOT [/var/cache/ijepa/debian13]. Needs root and debootstrap (installed if missing). Nothing outside that folder
-# is changed; remove it with: umount -R "$(tools/debian13.sh path)" 2>/dev/null; rm -rf "$(tools/debian13.sh path)".
+# Place: $IJEPA_ROOT [/var/cache/ijepa/debian13]; mirror: $IJEPA_MIRROR [http://deb.debian.org/debian]. Needs root, the right to
+# mount, and debootstrap (installed if missing). Mounts are made in a namespace of their own and end with the command: nothing
+# outside the folder changes, and `rm -rf` of the folder removes all of it.
 set -euo pipefail
 
 root=${IJEPA_ROOT:-/var/cache/ijepa/debian13}
 stamp=$root/.ijepa-complete-4 # raise the number when the package lists below change
 mirror=${IJEPA_MIRROR:-http://deb.debian.org/debian}
 
-packages=(gcc g++ clang libclang-rt-19-dev make cmake ninja-build pkg-config git ca-certificates
+# Names that Debian 12, Debian 13 and Ubuntu 24.04 share; what only the Debian 13 root gets stands apart.
+packages=(gcc g++ clang make cmake ninja-build pkg-config git ca-certificates
     glslang-tools glslc spirv-tools libvulkan-dev libvulkan-volk-dev vulkan-validationlayers vulkan-tools
-    check libyaml-dev libcjson-dev zlib1g-dev libjpeg62-turbo-dev libpng-dev libstb-dev python3 xz-utils
-    clang-format dataset-fashion-mnist)
+    check libyaml-dev libcjson-dev zlib1g-dev libjpeg62-turbo-dev libstb-dev python3 xz-utils dataset-fashion-mnist)
+packages_root=(libclang-rt-19-dev libpng-dev clang-format)
 
 say() { printf 'debian13: %s\n' "$*" >&2; }
 
 mounted() { grep -q " $1 " /proc/mounts; }
+
+own_mounts() { # starts this script again in a mount namespace of its own: what it mounts ends with it
+    [ -z "${IJEPA_OWN_MOUNTS:-}" ] || return 0
+    [ "$(id -u)" = 0 ] || { say "needs root; as another user: tools/test.sh --host uses this machine's own tools"; exit 3; }
+    unshare --mount true 2>/dev/null || { say "mounting is not allowed here (a container?); tools/test.sh --host uses this machine's own tools"; exit 3; }
+    IJEPA_OWN_MOUNTS=1 exec unshare --mount --propagation private bash "$0" "$@"
+}
 
 enter() { # mounts what a build and a driver need; idempotent
     mkdir -p "$root/proc" "$root/dev" "$root/sys"
@@ -35,50 +46,73 @@ enter() { # mounts what a build and a driver need; idempotent
 in_root() { chroot "$root" /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
     PATH=/usr/sbin:/usr/bin:/sbin:/bin http_proxy="${http_proxy:-}" https_proxy="${https_proxy:-}" no_proxy="${no_proxy:-}" "$@"; }
 
+# Unpacks the drivers that are not the installed one into $1 and writes a manifest for each; nothing is installed. Each manifest
+# has an absolute path, so that VK_DRIVER_FILES picks that driver alone. A driver that cannot be had is left out, with a line.
+unpack_drivers() {
+    local to=$1 installed=/usr/lib/x86_64-linux-gnu/libvulkan_lvp.so
+    mkdir -p "$to/icd"
+    fetch() { # name, package: unpacks the package into $to/name
+        local work; work=$(mktemp -d)
+        chmod 755 "$work"
+        rm -rf "${to:?}/$1"
+        (cd "$work" && apt-get download "$2" && dpkg -x ./*.deb "$to/$1") || say "no $2"
+        rm -rf "$work"
+    }
+    manifest() { # name, library: only for a library whose own libraries are all there
+        rm -f "$to/icd/$1.json"
+        [ -e "$2" ] && ! ldd "$2" | grep -q 'not found' || { say "driver $1 is left out"; return 0; }
+        printf '{"file_format_version":"1.0.0","ICD":{"library_path":"%s","api_version":"1.3.0"}}\n' "$2" >"$to/icd/$1.json"
+    }
+    fetch mesa25 mesa-vulkan-drivers/trixie # 25.0 is the last whose RADV compiles without hardware
+    fetch chromium chromium-common          # SwiftShader is one file of it
+    mkdir -p "$to/swiftshader"
+    find "$to/chromium" -name libvk_swiftshader.so -exec mv {} "$to/swiftshader/" \; 2>/dev/null || true
+    rm -rf "$to/chromium"
+    if dpkg-query -W -f '${Version}' mesa-vulkan-drivers | grep -q '^26'; then
+        manifest lavapipe26 "$installed"
+    elif apt-cache policy mesa-vulkan-drivers | grep -q trixie-backports; then
+        fetch mesa26 mesa-vulkan-drivers/trixie-backports
+        manifest lavapipe26 "$to/mesa26$installed"
+    fi
+    manifest lavapipe25 "$to/mesa25$installed"
+    manifest radv25 "$to/mesa25/usr/lib/x86_64-linux-gnu/libvulkan_radeon.so"
+    manifest swiftshader "$to/swiftshader/libvk_swiftshader.so"
+}
+
 make_root() {
-    if [ -e "$stamp" ]; then enter; return; fi
-    [ "$(id -u)" = 0 ] || { say "needs root; as another user the host's own tools are used instead"; exit 3; }
+    if [ -e "$stamp" ]; then return; fi
+    mkdir -p "$(dirname "$root")"
+    exec 9>"$root.lock"
+    flock 9 # two at once: the second finds the first one's root
+    if [ -e "$stamp" ]; then return; fi
     if ! command -v debootstrap >/dev/null; then
         say "installing debootstrap"
-        { apt-get update -qq && apt-get install -y -qq debootstrap; } >/dev/null
+        { apt-get update -qq && apt-get install -y -qq debootstrap; } </dev/null >/dev/null
     fi
     if [ ! -x "$root/usr/bin/apt-get" ]; then
         say "making a Debian 13 root in $root (about a minute)"
         rm -rf "$root"; mkdir -p "$root"
-        debootstrap --variant=minbase trixie "$root" "$mirror" >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; say "debootstrap failed, log: $root.log"; exit 3; }
+        debootstrap --variant=minbase trixie "$root" "$mirror" </dev/null >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; say "debootstrap failed, log: $root.log"; exit 3; }
     fi
-    # The host's apt settings (proxy, timeouts) hold inside too.
+    # The host's proxy settings hold inside too.
     cp /etc/apt/apt.conf.d/*proxy* "$root/etc/apt/apt.conf.d/" 2>/dev/null || true
     cp /etc/apt/apt.conf "$root/etc/apt/apt.conf" 2>/dev/null || true
-    cat >"$root/etc/apt/sources.list" <<SRC
-deb $mirror trixie main
-deb $mirror trixie-updates main
-deb $mirror trixie-backports main
-SRC
+    printf 'Acquire::Retries "5";\n' >"$root/etc/apt/apt.conf.d/80retries"
+    printf 'deb %s %s main\n' "$mirror" trixie "$mirror" trixie-updates "$mirror" trixie-backports >"$root/etc/apt/sources.list"
     enter
-    say "installing compilers, libraries and drivers (about a minute)"
+    cp "$0" "$root/opt/debian13.sh"
+    say "installing compilers, libraries and drivers (two or three minutes)"
     {
         in_root apt-get update
-        in_root apt-get install -y --no-install-recommends "${packages[@]}"
-        # Two more drivers, unpacked beside the installed one: lavapipe 25.0 with RADV 25.0 (the last that compiles without hardware).
+        in_root apt-get install -y --no-install-recommends "${packages[@]}" "${packages_root[@]}"
         in_root apt-get install -y --no-install-recommends -t trixie mesa-vulkan-drivers
-        rm -rf "$root/opt/mesa25" && mkdir -p "$root/opt/mesa25"
-        in_root bash -c 'cd /tmp && apt-get download mesa-vulkan-drivers/trixie && dpkg -x mesa-vulkan-drivers_25*.deb /opt/mesa25 && rm -f mesa-vulkan-drivers_25*.deb'
         # 25.0 needs the LLVM that trixie's package pulls; keep it when the backport replaces the package.
         in_root bash -c 'apt-mark manual $(dpkg-query -W -f "\${Package}\n" "libllvm*" "libspirv*" libdrm-amdgpu1 libelf1t64 2>/dev/null)'
         in_root apt-get install -y --no-install-recommends -t trixie-backports mesa-vulkan-drivers
-        # SwiftShader: one file out of the chromium-common package, nothing installed.
-        rm -rf "$root/opt/swiftshader" && mkdir -p "$root/opt/swiftshader"
-        in_root bash -c 'cd /tmp && apt-get download chromium-common && dpkg -x chromium-common_*.deb c && find c -name libvk_swiftshader.so -exec cp {} /opt/swiftshader/ \; && test -e /opt/swiftshader/libvk_swiftshader.so; rm -rf c chromium-common_*.deb; test -e /opt/swiftshader/libvk_swiftshader.so'
+        in_root bash /opt/debian13.sh drivers /opt
         in_root apt-get clean
-    } >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; say "installing failed, log: $root.log"; exit 3; }
-    # Each driver gets a manifest with an absolute path, so that VK_DRIVER_FILES picks it alone.
-    mkdir -p "$root/opt/icd"
-    manifest() { printf '{"file_format_version":"1.0.0","ICD":{"library_path":"%s","api_version":"1.3.0"}}\n' "$2" >"$root/opt/icd/$1.json"; }
-    manifest lavapipe26 /usr/lib/x86_64-linux-gnu/libvulkan_lvp.so
-    manifest lavapipe25 /opt/mesa25/usr/lib/x86_64-linux-gnu/libvulkan_lvp.so
-    manifest radv25 /opt/mesa25/usr/lib/x86_64-linux-gnu/libvulkan_radeon.so
-    manifest swiftshader /opt/swiftshader/libvk_swiftshader.so
+    } </dev/null >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; say "installing failed, log: $root.log"; exit 3; }
+    grep '^debian13: driver' "$root.log" >&2 || true
     touch "$stamp"
     say "ready"
 }
@@ -93,15 +127,20 @@ run_in() { # binds the current folder's project so that paths are the same on bo
     done
     # Names that begin with VK_, LP_, RADV_, IJEPA_ and the sanitizers' options pass through; the rest of the environment does not.
     local pass=(); while IFS='=' read -r name value; do
-        case $name in VK_*|LP_*|RADV_*|MESA_*|IJEPA_*|ASAN_*|UBSAN_*|LSAN_*|CK_*|CI|CC|CXX|CFLAGS) pass+=("$name=$value") ;; esac
+        case $name in
+            IJEPA_OWN_MOUNTS) ;;
+            VK_*|LP_*|RADV_*|MESA_*|IJEPA_*|ASAN_*|UBSAN_*|LSAN_*|CK_*|CI|CC|CXX|CFLAGS) pass+=("$name=$value") ;;
+        esac
     done < <(env)
     exec chroot "$root" /usr/bin/env -i HOME=/root TERM="${TERM:-dumb}" LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin "${pass[@]}" \
         bash -c 'cd "$1" && shift && exec "$@"' _ "$PWD" "$@"
 }
 
 case ${1:-} in
-    make) make_root ;;
-    run) shift; [ $# -gt 0 ] || { say "run needs a command"; exit 2; }; [ -e "$stamp" ] || make_root; run_in "$@" ;;
+    make) [ -e "$stamp" ] || own_mounts "$@"; make_root ;;
+    run) [ $# -gt 1 ] || { say "run needs a command"; exit 2; }; own_mounts "$@"; shift; make_root; run_in "$@" ;;
     path) echo "$root" ;;
-    *) sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//'; [ "${1:-}" = --help ] || exit 2 ;;
+    packages) echo "${packages[@]}" mesa-vulkan-drivers ;;
+    drivers) [ $# = 2 ] || { say "drivers needs a folder"; exit 2; }; unpack_drivers "$2" ;;
+    *) sed -n '2,14p' "$0" | sed 's/^# \{0,1\}//'; [ "${1:-}" = --help ] || exit 2 ;;
 esac
