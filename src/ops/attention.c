@@ -15,32 +15,34 @@ typedef enum attention_kernel { ATTENTION_FWD, ATTENTION_DQ, ATTENTION_DKV } att
 
 static ij_status check_shape(const gpu_info *info, const op_attention_shape *shape, ij_error *err) {
     if (shape->head_dim == 0 || shape->head_dim % 4 != 0 || shape->head_dim > ATTENTION_HEAD_DIM_MAX)
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: head_dim is %u, it must be a multiple of 4 up to %d", shape->head_dim, ATTENTION_HEAD_DIM_MAX);
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: head_dim is %u, it must be a multiple of 4 up to %d", shape->head_dim,
+                       ATTENTION_HEAD_DIM_MAX);
     if (shape->heads == 0 || shape->sequences == 0 || shape->rows_max == 0 || shape->length_max == 0)
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: heads %u, sequences %u, rows_max %u, length_max %u: none may be 0", shape->heads, shape->sequences,
-                       shape->rows_max, shape->length_max);
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: heads %u, sequences %u, rows_max %u, length_max %u: none may be 0", shape->heads,
+                       shape->sequences, shape->rows_max, shape->length_max);
     if (shape->sequences > info->groups_max[2] || shape->heads > info->groups_max[1] || shape->length_max > info->groups_max[0])
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: %u sequences, %u heads, length %u: the device takes %u, %u, %u", shape->sequences, shape->heads,
-                       shape->length_max, info->groups_max[2], info->groups_max[1], info->groups_max[0]);
-    if (shape->split > 4 || shape->split == 3) return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: split is %u, it must be 0, 1, 2 or 4", shape->split);
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: %u sequences, %u heads, length %u: the device takes %u, %u, %u",
+                       shape->sequences, shape->heads, shape->length_max, info->groups_max[2], info->groups_max[1], info->groups_max[0]);
+    if (shape->split > 4 || shape->split == 3)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: split is %u, it must be 0, 1, 2 or 4", shape->split);
     return IJ_OK;
 }
 
 static ij_status check_tensor(gpu_tensor tensor, const char *name, uint64_t rows, uint64_t columns, ij_error *err) {
     if (tensor.arena && tensor.bytes >= rows * columns * 4) return IJ_OK;
-    return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: %s has %llu bytes, [%llu, %llu] needs %llu", name, (unsigned long long)tensor.bytes, (unsigned long long)rows,
-                   (unsigned long long)columns, (unsigned long long)(rows * columns * 4));
+    return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: %s has %llu bytes, [%llu, %llu] needs %llu", name, (unsigned long long)tensor.bytes,
+                   (unsigned long long)rows, (unsigned long long)columns, (unsigned long long)(rows * columns * 4));
 }
 
 /* Fills specialisation values, push constants, groups and costs.
  *
- * A software driver vectorises over the invocations of a subgroup and pays for barriers: one subgroup, rows whole. On a GPU registers are the
- * limit: rows up to 64 floats (forward) or 32 (backward, where two or four vectors stay and two pass by) are kept whole, longer ones are
- * shared by four invocations; then nothing spills on RDNA 2, 3 and 4 up to 128. Workgroups are one subgroup, so that barriers cost little and
- * short sequences waste few lanes. Forward, several keys a turn share one rescaling of the output; backward there is none, and a
+ * A software driver vectorises over the invocations of a subgroup and pays for barriers: one subgroup, rows whole. On a GPU registers are
+ * the limit: rows up to 64 floats (forward) or 32 (backward, where two or four vectors stay and two pass by) are kept whole, longer ones
+ * are shared by four invocations; then nothing spills on RDNA 2, 3 and 4 up to 128. Workgroups are one subgroup, so that barriers cost
+ * little and short sequences waste few lanes. Forward, several keys a turn share one rescaling of the output; backward there is none, and a
  * row that passes by stays in registers from the scores to the gradients, so one at a time. */
-static void plan(const gpu_info *info, const op_attention_shape *shape, attention_kernel which, gpu_kernel_desc *kernel, gpu_dispatch_desc *dispatch,
-                 struct attention_push *push) {
+static void plan(const gpu_info *info, const op_attention_shape *shape, attention_kernel which, gpu_kernel_desc *kernel,
+                 gpu_dispatch_desc *dispatch, struct attention_push *push) {
     bool cpu = info->kind == GPU_KIND_CPU && shape->split == 0;
     uint32_t lanes = cpu && info->subgroup_size <= 32 ? info->subgroup_size : info->subgroup_min <= 32 ? 32 : 64;
     uint32_t split = cpu || shape->head_dim <= (which == ATTENTION_FWD ? 64 : 32) ? 1 : 4;
@@ -59,11 +61,11 @@ static void plan(const gpu_info *info, const op_attention_shape *shape, attentio
     /* Two products of [length, head_dim] forward, three for dq, four for dkv, as if every sequence had its greatest length. */
     double dim = (double)shape->heads * shape->head_dim, pairs = (double)shape->rows_max * shape->length_max;
     dispatch->flops = 2 * (which == ATTENTION_FWD ? 2 : which == ATTENTION_DQ ? 3 : 4) * pairs * dim;
-    dispatch->bytes = 4 * (which == ATTENTION_FWD ? 4 : which == ATTENTION_DQ ? 6 : 6) * (double)shape->rows_max * dim;
+    dispatch->bytes = 4 * (which == ATTENTION_FWD ? 4 : 6) * (double)shape->rows_max * dim;
 }
 
-static ij_status record(gpu_program *program, const op_attention_shape *shape, attention_kernel which, const char *shader, const gpu_tensor *tensors,
-                        uint32_t tensor_count, ij_error *err) {
+static ij_status record(gpu_program *program, const op_attention_shape *shape, attention_kernel which, const char *shader,
+                        const gpu_tensor *tensors, uint32_t tensor_count, ij_error *err) {
     gpu_device *device = gpu_program_device(program);
     gpu_kernel_desc kernel_desc = {.shader = shader};
     gpu_dispatch_desc dispatch = {.label = shader, .tensor_count = tensor_count};
@@ -83,7 +85,8 @@ ij_status op_attention(gpu_program *program, const op_attention_desc *desc, ij_e
     IJ_TRY(check_tensor(desc->out, "out", shape->rows_max, dim, err));
     if (desc->lse.arena) IJ_TRY(check_tensor(desc->lse, "lse", shape->rows_max, shape->heads, err));
     gpu_tensor tensors[] = {desc->qkv, shape->offsets, desc->out, desc->lse};
-    return record(program, shape, ATTENTION_FWD, desc->lse.arena ? "attention_fwd_lse" : "attention_fwd", tensors, desc->lse.arena ? 4 : 3, err);
+    return record(program, shape, ATTENTION_FWD, desc->lse.arena ? "attention_fwd_lse" : "attention_fwd", tensors, desc->lse.arena ? 4 : 3,
+                  err);
 }
 
 ij_status op_attention_bwd(gpu_program *program, const op_attention_bwd_desc *desc, ij_error *err) {
@@ -130,7 +133,9 @@ static const op_case cases[] = {
     {.name = "long", .dims = {2, 64, 2, 2, 1031, 196}, .large = true},
 };
 
-static int64_t length_of(const op_case *c, int64_t sequence) { return c->dims[4 + sequence % c->dims[3]]; }
+static int64_t length_of(const op_case *c, int64_t sequence) {
+    return c->dims[4 + sequence % c->dims[3]];
+}
 
 static int64_t length_max_of(const op_case *c) {
     int64_t length = 1;
@@ -152,7 +157,13 @@ static double pairs_of(const op_case *c) {
 }
 
 static op_attention_shape shape_of(const op_case *c, gpu_tensor offsets) {
-    return (op_attention_shape){offsets, (uint32_t)c->dims[2], (uint32_t)rows_of(c), (uint32_t)length_max_of(c), (uint32_t)c->dims[0], (uint32_t)c->dims[1], (uint32_t)c->reals[0]};
+    return (op_attention_shape){offsets,
+                                (uint32_t)c->dims[2],
+                                (uint32_t)rows_of(c),
+                                (uint32_t)length_max_of(c),
+                                (uint32_t)c->dims[0],
+                                (uint32_t)c->dims[1],
+                                (uint32_t)c->reals[0]};
 }
 
 static void prepare_offsets(const op_case *c, uint32_t *offsets) {
@@ -160,9 +171,12 @@ static void prepare_offsets(const op_case *c, uint32_t *offsets) {
     for (int64_t s = 0; s < c->dims[2]; s++) offsets[s + 1] = offsets[s] + (uint32_t)length_of(c, s);
 }
 
-/* A score is a sum of head_dim products; its absolute error is the relative error of exp(score). The sum over the keys comes on top, and exp2,
- * which Vulkan lets be wrong by 3 + 2 |x| units in the last place: of exp2(x) <= 1 that is at most 4 of the greatest term, whatever x is. */
-static double tolerance(const op_case *c) { return op_tolerance(c->dims[1]) + op_tolerance(length_max_of(c)) + 0x1p-24 * 8; }
+/* A score is a sum of head_dim products; its absolute error is the relative error of exp(score). The sum over the keys comes on top, and
+ * exp2, which Vulkan lets be wrong by 3 + 2 |x| units in the last place: of exp2(x) <= 1 that is at most 4 of the greatest term, whatever x
+ * is. */
+static double tolerance(const op_case *c) {
+    return op_tolerance(c->dims[1]) + op_tolerance(length_max_of(c)) + 0x1p-24 * 8;
+}
 
 static int fwd_args(const op_case *c, op_arg *args) {
     int64_t rows = rows_of(c), dim = c->dims[0] * c->dims[1];
@@ -173,13 +187,17 @@ static int fwd_args(const op_case *c, op_arg *args) {
     return 4;
 }
 
-static void fwd_prepare(const op_case *c, void *const *h) { prepare_offsets(c, h[1]); }
+static void fwd_prepare(const op_case *c, void *const *h) {
+    prepare_offsets(c, h[1]);
+}
 
 static ij_status fwd_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     return op_attention(program, &(op_attention_desc){shape_of(c, t[1]), t[0], t[2], t[3]}, err);
 }
 
-static void fwd_ref(const op_case *c, void *const *h) { ref_attention(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[2], h[3]); }
+static void fwd_ref(const op_case *c, void *const *h) {
+    ref_attention(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[2], h[3]);
+}
 
 static void fwd_cost(const op_case *c, double *flops, double *bytes) {
     double dim = (double)(c->dims[0] * c->dims[1]);
@@ -188,16 +206,22 @@ static void fwd_cost(const op_case *c, double *flops, double *bytes) {
 }
 
 /* Without lse, as the target encoder runs it. */
-static int infer_args(const op_case *c, op_arg *args) { return fwd_args(c, args) - 1; }
+static int infer_args(const op_case *c, op_arg *args) {
+    return fwd_args(c, args) - 1;
+}
 
 static ij_status infer_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     return op_attention(program, &(op_attention_desc){.shape = shape_of(c, t[1]), .qkv = t[0], .out = t[2]}, err);
 }
 
-static void infer_ref(const op_case *c, void *const *h) { ref_attention(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[2], NULL); }
+static void infer_ref(const op_case *c, void *const *h) {
+    ref_attention(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[2], NULL);
+}
 
 /* dp and delta are sums of head_dim products of which the difference is taken: their errors stand beside the score's. */
-static double bwd_tolerance(const op_case *c) { return tolerance(c) + 2 * op_tolerance(c->dims[1]); }
+static double bwd_tolerance(const op_case *c) {
+    return tolerance(c) + 2 * op_tolerance(c->dims[1]);
+}
 
 static int bwd_args(const op_case *c, op_arg *args) {
     int64_t rows = rows_of(c), dim = c->dims[0] * c->dims[1];
@@ -217,11 +241,14 @@ static void bwd_prepare(const op_case *c, void *const *h) {
 }
 
 static ij_status bwd_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
-    op_attention_bwd_desc desc = {.shape = shape_of(c, t[1]), .qkv = t[0], .out = t[2], .lse = t[3], .dout = t[4], .delta = t[5], .dqkv = t[6]};
+    op_attention_bwd_desc desc = {
+        .shape = shape_of(c, t[1]), .qkv = t[0], .out = t[2], .lse = t[3], .dout = t[4], .delta = t[5], .dqkv = t[6]};
     return op_attention_bwd(program, &desc, err);
 }
 
-static void bwd_ref(const op_case *c, void *const *h) { ref_attention_bwd(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[4], h[6]); }
+static void bwd_ref(const op_case *c, void *const *h) {
+    ref_attention_bwd(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[4], h[6]);
+}
 
 /* Five products are needed; the two kernels do seven, because both compute the scores and dp. */
 static void bwd_cost(const op_case *c, double *flops, double *bytes) {

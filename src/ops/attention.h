@@ -9,13 +9,13 @@
 #include "ops/op.h"
 
 typedef struct op_attention_shape {
-    gpu_tensor offsets;  /* [sequences + 1], not decreasing */
+    gpu_tensor offsets; /* [sequences + 1], not decreasing */
     uint32_t sequences;
     uint32_t rows_max;   /* rows the tensors have */
     uint32_t length_max; /* no sequence is longer; queries beyond it would get no result */
     uint32_t heads;
-    uint32_t head_dim;   /* a multiple of 4, at most 128 */
-    uint32_t split;      /* tests: lay the work out as for a GPU, with 1, 2 or 4 invocations a row [as the device needs it] */
+    uint32_t head_dim; /* a multiple of 4, at most 128 */
+    uint32_t split;    /* tests: lay the work out as for a GPU, with 1, 2 or 4 invocations a row [as the device needs it] */
 } op_attention_shape;
 
 typedef struct op_attention_desc {
@@ -38,7 +38,9 @@ ij_status op_attention(gpu_program *program, const op_attention_desc *desc, ij_e
 ij_status op_attention_bwd(gpu_program *program, const op_attention_bwd_desc *desc, ij_error *err);
 
 /* References, in double. lse may be NULL. The backward one needs nothing of the forward pass: it computes the softmax again. */
-void ref_attention(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, double *out, double *lse);
-void ref_attention_bwd(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, const double *dout, double *dqkv);
+void ref_attention(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, double *out,
+                   double *lse);
+void ref_attention_bwd(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, const double *dout,
+                       double *dqkv);
 
 #endif

@@ -10,7 +10,9 @@ static double dot(const double *a, const double *b, int64_t count) {
 }
 
 /* Row `row` of q, k or v (which: 0, 1, 2) of a head in a tensor [rows, 3, heads, head_dim]. */
-static int64_t at(int64_t row, int64_t which, int64_t head, int64_t heads, int64_t head_dim) { return ((row * 3 + which) * heads + head) * head_dim; }
+static int64_t at(int64_t row, int64_t which, int64_t head, int64_t heads, int64_t head_dim) {
+    return ((row * 3 + which) * heads + head) * head_dim;
+}
 
 /* log sum_j exp(score[row, j]) over the rows begin .. end - 1. */
 static double log_sum(const double *qkv, int64_t row, int64_t begin, int64_t end, int64_t head, int64_t heads, int64_t head_dim) {
@@ -21,7 +23,8 @@ static double log_sum(const double *qkv, int64_t row, int64_t begin, int64_t end
     return peak + log(total);
 }
 
-void ref_attention(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, double *out, double *lse) {
+void ref_attention(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, double *out,
+                   double *lse) {
     double scale = 1 / sqrt((double)head_dim);
     for (int64_t s = 0; s < sequences; s++)
         for (int64_t i = offsets[s]; i < offsets[s + 1]; i++)
@@ -40,8 +43,8 @@ void ref_attention(const double *qkv, const uint32_t *offsets, int64_t sequences
 }
 
 /* What query row i adds to the gradients of one sequence and head. */
-static void ref_query_bwd(const double *qkv, int64_t i, int64_t begin, int64_t end, int64_t h, int64_t heads, int64_t head_dim, const double *dout,
-                          double *dqkv) {
+static void ref_query_bwd(const double *qkv, int64_t i, int64_t begin, int64_t end, int64_t h, int64_t heads, int64_t head_dim,
+                          const double *dout, double *dqkv) {
     double scale = 1 / sqrt((double)head_dim), row_lse = log_sum(qkv, i, begin, end, h, heads, head_dim), delta = 0;
     const double *q = qkv + at(i, 0, h, heads, head_dim), *d_out = dout + (i * heads + h) * head_dim;
     double *dq = dqkv + at(i, 0, h, heads, head_dim);
@@ -59,7 +62,8 @@ static void ref_query_bwd(const double *qkv, int64_t i, int64_t begin, int64_t e
         }
 }
 
-void ref_attention_bwd(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, const double *dout, double *dqkv) {
+void ref_attention_bwd(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, const double *dout,
+                       double *dqkv) {
     for (int64_t s = 0; s < sequences; s++) {
         for (int64_t e = at(offsets[s], 0, 0, heads, head_dim); e < at(offsets[s + 1], 0, 0, heads, head_dim); e++) dqkv[e] = 0;
         for (int64_t i = offsets[s]; i < offsets[s + 1]; i++)
