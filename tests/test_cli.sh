@@ -1,0 +1,129 @@
+#!/bin/sh
+# What a person or a script sees of the program: exit codes, one-line errors, hints, JSON, stopping and resuming.
+#   tests/test_cli.sh PATH/TO/ijepa
+# Needs a Vulkan device (any; IJEPA_DEVICE chooses). Prints what failed and exits 1, or one line and 0.
+set -u
+ijepa=$1
+here=$(cd "$(dirname "$0")" && pwd)
+data=$here/data
+configs=$here/../samples/configs
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+checks=0 failures=0
+
+fail() { failures=$((failures + 1)); printf 'FAILED: %s\n' "$*"; sed 's/^/  out: /' "$work/out" | head -5; sed 's/^/  err: /' "$work/err" | head -5; }
+
+# expect CODE PATTERN ARG...: the program ends with CODE and PATTERN (extended, "" for none) is in what it said.
+expect() {
+    code=$1 pattern=$2; shift 2
+    "$ijepa" "$@" >"$work/out" 2>"$work/err" </dev/null
+    got=$?
+    checks=$((checks + 1))
+    if [ "$got" != "$code" ]; then fail "ijepa $*: exit code $got, expected $code"
+    elif [ -n "$pattern" ] && ! cat "$work/out" "$work/err" | grep -Eq -e "$pattern"; then fail "ijepa $*: nothing matches \"$pattern\""
+    elif [ "$code" = 2 ] && [ "$#" -gt 0 ] && [ "$(wc -l <"$work/err")" -gt 2 ]; then fail "ijepa $*: a usage error of more than two lines"; fi
+}
+holds() { # holds WHAT TEST...: a condition on what was left behind
+    what=$1; shift
+    checks=$((checks + 1))
+    "$@" >"$work/out" 2>"$work/err" || fail "$what"
+}
+
+# ---- asked for wrongly ----
+expect 2 'Usage'
+expect 0 '^ijepa [0-9]+\.[0-9]+\.[0-9]+$' --version
+expect 0 'Commands' help
+expect 0 'IJEPA_DEVICE' help environment
+for command in devices train eval masks replay selftest bench; do
+    expect 0 "^Usage: ijepa $command" $command --help
+    expect 0 '^Examples' help $command
+    expect 2 "no option is called \"--devise\".*--(device|version|help)" $command --devise 1
+done
+expect 2 'did you mean "devices"' devcies
+expect 2 'no command is called "x"' x
+expect 2 'did you mean "--validation"' devices --valdation
+expect 2 'one word too many' devices extra
+expect 2 'takes no value' devices --json=1
+expect 2 '--device needs a value' devices --device
+expect 2 'a configuration is needed' train
+expect 2 'a whole number is expected' train x.yaml --steps many
+expect 2 'must be at least 1' masks x.yaml --batches 0
+expect 2 'exclude each other' train x.yaml --resume --overwrite
+expect 2 'go together' bench matmul --m 5
+expect 2 'did you mean matmul' bench matmull
+expect 2 'needs a configuration' bench step
+expect 2 'computes in f32' replay x --precision f16
+
+# ---- the world's errors: one line, exit 1 ----
+expect 1 '^ijepa: missing.yaml: ' train missing.yaml
+expect 1 'no device' devices --device 'no such device'
+expect 1 'did you mean|data.batch_size' train "$configs/photos.yaml" --set data.batchsize=3
+expect 1 'expected' train "$configs/photos.yaml" --set data.batch_size=many
+expect 1 'is not a multiple of patch size 7' masks "$configs/photos.yaml" --set mask.patch_size=7
+expect 1 'no-such-folder' train "$configs/photos.yaml" --data "$work/no-such-folder" --no-files
+expect 1 'no-such-run' train --resume --out "$work/no-such-run"
+expect 1 'no-such-run' eval "$work/no-such-run"
+if [ -w /dev/full ]; then
+    "$ijepa" --version >/dev/full 2>"$work/err"
+    holds 'output on a full disk is a failure' test $? = 1
+fi
+
+# ---- work ----
+expect 0 '"chosen": true' devices --json
+expect 0 'lr: 0.5' train "$configs/photos.yaml" --print-config --set optimization.lr=0.5 --set optimization.start_lr=0.1
+expect 0 'path: "?a #b: c' train "$configs/photos.yaml" --print-config --data 'a #b: c'
+expect 0 'never' masks "$configs/photos.yaml" --batches 4 --out "$work/masks"
+holds 'masks writes two pictures' test -s "$work/masks/coverage.png" -a -s "$work/masks/examples.png"
+expect 0 '"context_mean": 0\.[0-9]+' masks "$configs/photos.yaml" --batches 4 --json
+expect 0 'passed: [0-9]+ of' selftest --small --op gelu
+expect 0 ' yes$' bench matmul --m 65 --n 33 --k 17 --runs 2
+
+expect 0 '^agrees: [0-9]+ tensors' replay "$data/step.safetensors" --json "$work/replay.json"
+holds 'replay writes its numbers' grep -Eq '"rel_l2": [0-9]' "$work/replay.json"
+# The file's last number is a weight after the step; as 1.0 it must be found.
+size=$(wc -c <"$data/step.safetensors")
+cp "$data/step.safetensors" "$work/wrong.safetensors"
+printf '\000\000\200\077' | dd of="$work/wrong.safetensors" bs=1 seek=$((size - 4)) conv=notrunc 2>/dev/null
+expect 1 'DIFFERS' replay "$work/wrong.safetensors" --json "$work/wrong.json"
+holds 'replay says so in its JSON' grep -q '"pass": false' "$work/wrong.json"
+expect 2 'safetensors' replay "$configs/photos.yaml"
+expect 2 'missing' replay "$work/missing.safetensors"
+
+# ---- a run: stopped, continued, refused ----
+images=48
+{ printf '\000\000\010\003\000\000\000\060\000\000\000\020\000\000\000\020'; head -c $((images * 256)) "$data/step.safetensors"; } >"$work/train-images-idx3-ubyte"
+{ printf '\000\000\010\001\000\000\000\060'; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do printf '\000\001\002'; done; } >"$work/train-labels-idx1-ubyte"
+cat >"$work/tiny.yaml" <<'YAML'
+data: {channels: 1, crop_size: 16, random_crop: false, batch_size: 8, mean: 0.5, std: 0.25, num_workers: 2}
+mask: {patch_size: 4, min_keep: 1}
+meta: {model_name: custom, embed_dim: 16, depth: 2, num_heads: 2, pred_emb_dim: 8, pred_depth: 1, pred_num_heads: 1}
+optimization: {epochs: 1000, warmup: 1, start_lr: 0.0001, lr: 0.001}
+YAML
+tiny="$work/tiny.yaml --data $work/train-images-idx3-ubyte"
+
+# stop SIGNAL CODE: a run that would take long ends with CODE, soon, and keeps what it has.
+stop() {
+    rm -rf "$work/run"
+    "$ijepa" train $tiny --out "$work/run" >"$work/out" 2>"$work/err" </dev/null &
+    process=$!
+    tries=0
+    until [ "$tries" -gt 300 ] || { [ -f "$work/run/log.csv" ] && [ "$(wc -l <"$work/run/log.csv")" -gt 3 ]; }; do sleep 0.1; tries=$((tries + 1)); done
+    kill -s "$1" $process
+    wait $process
+    got=$?
+    checks=$((checks + 1))
+    [ "$got" = "$2" ] || fail "SIG$1: exit code $got, expected $2"
+    holds "SIG$1 leaves a checkpoint" sh -c "ls '$work'/run/checkpoints/step-*.safetensors"
+}
+stop TERM 143
+stop INT 130
+steps=$(($(wc -l <"$work/run/log.csv") - 1 + 7))
+expect 1 'hint: --resume continues it' train $tiny --out "$work/run"
+expect 0 'resumed from' train --resume --out "$work/run" --steps $steps
+holds 'the log has every step once' test "$(wc -l <"$work/run/log.csv")" = $((steps + 1))
+holds 'the run is drawn' test -s "$work/run/loss.png"
+expect 0 '' train $tiny --out "$work/run" --overwrite --steps 3 --quiet
+holds 'quiet says nothing' test ! -s "$work/out" -a ! -s "$work/err"
+
+[ $failures = 0 ] || { printf '%d of %d checks of the program failed\n' $failures $checks; exit 1; }
+printf 'program: %d checks passed\n' $checks
