@@ -1,10 +1,14 @@
 /* kNN and the linear probe on features whose answers are known, against plain doubles, and the whole table on a small run. */
 #include "suites.h"
+#include "scratch.h"
 #include "base/parallel.h"
+#include "eval/eval.h"
+#include "eval/features.h"
 #include "eval/knn.h"
 #include "eval/lbfgs.h"
 #include "eval/probe.h"
 #include "philox.h"
+#include "train/checkpoint.h"
 
 #include <math.h>
 #include <string.h>
@@ -282,6 +286,132 @@ START_TEST(test_probe_constant_and_unscaled_features) {
 }
 END_TEST
 
+/* ---- the whole ---- */
+
+#define SIDE 8
+
+/* IDX files of `count` images whose class is written in their pixels: stripes, of a width and direction a class, and noise. */
+static void write_idx(const char *prefix, int count, int classes, int first_class, bool labels) {
+    uint8_t *images = calloc((size_t)(16 + count * SIDE * SIDE), 1), *text = calloc((size_t)(8 + count), 1);
+    const uint8_t head[16] = {0, 0, 8, 3, 0, 0, (uint8_t)(count >> 8), (uint8_t)count, 0, 0, 0, SIDE, 0, 0, 0, SIDE};
+    memcpy(images, head, 16);
+    memcpy(text, (uint8_t[]){0, 0, 8, 1, 0, 0, (uint8_t)(count >> 8), (uint8_t)count}, 8);
+    for (int i = 0; i < count; i++) {
+        int label = first_class + i % classes;
+        text[8 + i] = (uint8_t)label;
+        for (int at = 0; at < SIDE * SIDE; at++) {
+            int place = label % 2 ? at / SIDE : at % SIDE;
+            bool light = place / (1 + label / 2) % 2;
+            images[16 + i * SIDE * SIDE + at] = (uint8_t)((light ? 180 : 20) + 50 * uniform(777, (uint32_t)(i * SIDE * SIDE + at)));
+        }
+    }
+    char name[64];
+    snprintf(name, sizeof name, "%s-images-idx3-ubyte", prefix);
+    scratch_write(name, images, (size_t)(16 + count * SIDE * SIDE));
+    snprintf(name, sizeof name, "%s-labels-idx1-ubyte", prefix);
+    if (labels) scratch_write(name, text, (size_t)(8 + count));
+    free(images);
+    free(text);
+}
+
+/* A checkpoint of the initial weights of a small model, whose data are the scratch folder's. */
+static void write_run(const char *path) {
+    static const char yaml[] =
+        "meta: {model_name: custom, embed_dim: 16, depth: 2, num_heads: 2, pred_emb_dim: 8, pred_depth: 1, pred_num_heads: 1}\n"
+        "data: {crop_size: 8, channels: 1, mean: [0.4], std: [0.3], batch_size: 4}\n"
+        "mask: {patch_size: 2, min_keep: 2}\n";
+    ij_error err = {0};
+    ij_config_text text = {0};
+    ij_train_config config;
+    ij_weights *weights;
+    char assignment[600];
+    snprintf(assignment, sizeof assignment, "data.path=%s", scratch_folder);
+    CHECK_OK(ij_config_text_load_memory(&text, yaml, strlen(yaml), "test", &err));
+    CHECK_OK(ij_config_text_override(&text, assignment, &err));
+    ij_train_config_defaults(&config);
+    CHECK_OK(ij_train_config_read(&text, &config, NULL, 0, &err));
+    config.schedule.steps_per_epoch = 1;
+    CHECK_OK(ij_weights_create(device, &config.model, true, &weights, &err));
+    CHECK_OK(ij_weights_commit(weights, &err));
+    CHECK_OK(ij_weights_initialise(weights, config.seed, &err));
+    CHECK_OK(ij_checkpoint_write(path, weights, &config, 7, &err));
+    ij_weights_destroy(weights);
+    ij_config_text_free(&text);
+}
+
+static ij_status run_eval(const ij_eval_options *extra, ij_eval_result *result, ij_error *err) {
+    ij_eval_options options = extra ? *extra : (ij_eval_options){0};
+    options.device = (gpu_device_desc){.select = getenv("IJEPA_DEVICE")};
+    return ij_eval_run(scratch_path("run.safetensors"), &options, result, err);
+}
+
+static void count_progress(void *user, const char *what, int64_t done, int64_t total) {
+    ck_assert(strlen(what) > 0 && done >= 0 && done <= total);
+    ++*(int *)user;
+}
+
+START_TEST(test_table) {
+    ij_error err = {0};
+    ij_eval_result first, second;
+    int calls = 0;
+    scratch_begin();
+    write_run(scratch_path("run.safetensors"));
+    write_idx("train", 300, 4, 0, true);
+    write_idx("t10k", 90, 4, 0, true);
+    ij_eval_options options = {.seed = 5, .batch = 7, .progress = count_progress, .user = &calls};
+    CHECK_OK(run_eval(&options, &first, &err)); /* train and test found from the run's own data path */
+    ck_assert_int_eq(first.train_images, 300);
+    ck_assert_int_eq(first.test_images, 90);
+    ck_assert_int_eq(first.classes, 4);
+    ck_assert_int_eq(first.rows, 3);
+    ck_assert_int_eq(first.knn_k, 10);
+    ck_assert_int_gt(calls, 10);
+    ck_assert_str_eq(first.row[2].features, "raw pixels");
+    ck_assert_int_eq(first.row[2].dim, SIDE * SIDE);
+    ck_assert_double_eq(first.row[2].knn.percent, 100); /* stripes are plain to see */
+    ck_assert_double_eq(first.row[2].linear.percent, 100);
+    ck_assert_int_eq(first.row[0].dim, 16);
+    /* The "trained" weights are the initial ones of the same seed: the same features to the last bit. */
+    ck_assert_mem_eq(&first.row[0].knn, &first.row[1].knn, sizeof first.row[0].knn);
+    ck_assert_mem_eq(&first.row[0].linear, &first.row[1].linear, sizeof first.row[0].linear);
+    CHECK_OK(run_eval(&options, &second, &err));
+    ck_assert_mem_eq(first.row, second.row, sizeof first.row);
+    options.train_limit = 40, options.test_limit = 10, options.batch = 0;
+    CHECK_OK(run_eval(&options, &second, &err));
+    ck_assert_int_eq(second.train_images, 40);
+    ck_assert_int_eq(second.test_images, 10);
+    scratch_end();
+}
+END_TEST
+
+START_TEST(test_table_refuses) {
+    ij_error err = {0};
+    ij_eval_result result;
+    scratch_begin();
+    write_run(scratch_path("run.safetensors"));
+    write_idx("train", 40, 4, 0, true);
+    CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_ARGUMENT); /* no test images anywhere */
+    ck_assert_ptr_nonnull(strstr(err.text, "no test images"));
+    write_idx("t10k", 20, 2, 3, true);
+    CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_MISMATCH);
+    ck_assert_ptr_nonnull(strstr(err.text, "class \"4\""));
+    write_idx("t10k", 20, 2, 0, true);
+    write_idx("train", 40, 1, 0, true);
+    CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_MISMATCH); /* the second class is missing */
+    write_idx("t10k", 20, 1, 0, true);
+    CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "one class"));
+    remove(scratch_path("train-labels-idx1-ubyte"));
+    CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "40 of 40 images have no label"));
+    CHECK_FAILS(run_eval(&(ij_eval_options){.batch = -1}, &result, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(run_eval(&(ij_eval_options){.train = "/nowhere"}, &result, &err), IJ_ERROR_FILE);
+    remove(scratch_path("run.safetensors"));
+    CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_FILE);
+    scratch_end();
+}
+END_TEST
+
 /* ---- L-BFGS and threads ---- */
 
 /* A stretched bowl: sum of i (x_i - i)^2, minimum at x_i = i. */
@@ -346,6 +476,8 @@ Suite *eval_suite(void) {
     tcase_add_test(on_device, test_separable);
     tcase_add_test(on_device, test_noise_is_chance);
     tcase_add_test(on_device, test_probe_gradient);
+    tcase_add_test(on_device, test_table);
+    tcase_add_test(on_device, test_table_refuses);
     tcase_add_test(on_device, test_probe_is_deterministic);
     tcase_add_test(on_device, test_probe_constant_and_unscaled_features);
     suite_add_tcase(suite, on_device);
