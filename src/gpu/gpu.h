@@ -110,6 +110,9 @@ ij_status gpu_arena_commit(gpu_arena *arena, ij_error *err);
 /* A part of a tensor; offset must be a multiple of 256 (checked by assert). */
 gpu_tensor gpu_part(gpu_tensor tensor, uint64_t offset, uint64_t bytes);
 
+/* The bytes from the begin of `first` to the end of `last`, its rounding up included; both in one block (checked by assert). */
+gpu_tensor gpu_span(gpu_tensor first, gpu_tensor last);
+
 /* Host address of a tensor in an UPLOAD or READBACK arena. */
 void *gpu_map(gpu_tensor tensor);
 
@@ -173,6 +176,7 @@ void gpu_program_scope(gpu_program *program, const char *prefix);
  * queued again before it is done: it waits for itself. */
 ij_status gpu_submit(gpu_program *program, uint64_t *ticket, ij_error *err);
 ij_status gpu_wait(gpu_device *device, uint64_t ticket, ij_error *err);
+ij_status gpu_wait_all(gpu_device *device, ij_error *err); /* for all that was queued */
 ij_status gpu_run(gpu_program *program, ij_error *err); /* submit and wait */
 
 typedef struct gpu_op_time {

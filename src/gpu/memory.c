@@ -124,6 +124,12 @@ gpu_tensor gpu_part(gpu_tensor tensor, uint64_t offset, uint64_t bytes) {
     return (gpu_tensor){tensor.arena, tensor.block, tensor.offset + offset, bytes};
 }
 
+gpu_tensor gpu_span(gpu_tensor first, gpu_tensor last) {
+    assert(first.arena == last.arena && first.block == last.block && first.offset <= last.offset);
+    uint64_t end = (last.offset + last.bytes + GPU_ALIGN - 1) / GPU_ALIGN * GPU_ALIGN;
+    return (gpu_tensor){first.arena, first.block, first.offset, end - first.offset};
+}
+
 void *gpu_map(gpu_tensor tensor) {
     assert(tensor.arena->committed && tensor.arena->kind != GPU_MEMORY_DEVICE);
     return (char *)tensor.arena->blocks[tensor.block].mapped + tensor.offset;

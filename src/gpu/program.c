@@ -281,6 +281,8 @@ ij_status gpu_wait(gpu_device *device, uint64_t ticket, ij_error *err) {
     return result == VK_SUCCESS ? IJ_OK : gpu_vk_fail(device, result, "waiting for the device", err);
 }
 
+ij_status gpu_wait_all(gpu_device *device, ij_error *err) { return gpu_wait(device, device->submitted, err); }
+
 ij_status gpu_run(gpu_program *program, ij_error *err) {
     uint64_t ticket = 0;
     IJ_TRY(gpu_submit(program, &ticket, err));

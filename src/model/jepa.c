@@ -336,7 +336,7 @@ static ij_status check_memory(const ij_jepa *j, ij_error *err) {
     return ij_hint(err, "the weights alone do not fit; a smaller model does");
 }
 
-ij_status ij_jepa_create(gpu_device *device, const ij_jepa_desc *desc, ij_weights *weights, ij_jepa **out, ij_error *err) {
+ij_status ij_jepa_plan(gpu_device *device, const ij_jepa_desc *desc, ij_weights *weights, ij_jepa **out, ij_error *err) {
     *out = NULL;
     ij_jepa *j;
     IJ_TRY(ij_model_check(&desc->model, err));
@@ -361,20 +361,24 @@ ij_status ij_jepa_create(gpu_device *device, const ij_jepa_desc *desc, ij_weight
     IJ_TRY_GOTO(plan_activations(j, err), failed);
     IJ_TRY_GOTO(plan_norm_parts(j, err), failed);
     IJ_TRY_GOTO(check_memory(j, err), failed);
-    IJ_TRY_GOTO(commit(j, err), failed);
-    IJ_TRY_GOTO(write_constants(j, err), failed);
-    if (desc->pixel_bytes) IJ_TRY_GOTO(record_prepare(j, err), failed);
-    IJ_TRY_GOTO(record_pass(j, err), failed);
-    IJ_TRY_GOTO(record_update(j, err), failed);
-    for (int s = 0; s < IJ_JEPA_SLOTS; s++) {
-        IJ_TRY_GOTO(gpu_program_create(device, "upload", false, &j->upload_program[s], err), failed);
-        IJ_TRY_GOTO(record_readback(j, s, err), failed);
-    }
     *out = j;
     return IJ_OK;
 failed:
     ij_jepa_destroy(j);
     return status;
+}
+
+ij_status ij_jepa_build(ij_jepa *j, ij_error *err) {
+    IJ_TRY(commit(j, err));
+    IJ_TRY(write_constants(j, err));
+    if (j->desc.pixel_bytes) IJ_TRY(record_prepare(j, err));
+    IJ_TRY(record_pass(j, err));
+    IJ_TRY(record_update(j, err));
+    for (int s = 0; s < IJ_JEPA_SLOTS; s++) {
+        IJ_TRY(gpu_program_create(j->device, "upload", false, &j->upload_program[s], err));
+        IJ_TRY(record_readback(j, s, err));
+    }
+    return IJ_OK;
 }
 
 void ij_jepa_destroy(ij_jepa *j) {

@@ -96,8 +96,12 @@ typedef struct ij_jepa {
     uint64_t ticket[IJ_JEPA_SLOTS];
 } ij_jepa;
 
-/* Plans, allocates and records. weights are the caller's, must be committed and live longer. */
-ij_status ij_jepa_create(gpu_device *device, const ij_jepa_desc *desc, ij_weights *weights, ij_jepa **out, ij_error *err);
+/* Plans: sizes are known, nothing is allocated. weights are the caller's and live longer. A plan that cannot fit the device is
+ * IJ_ERROR_MEMORY with what it needs and what would fit. */
+ij_status ij_jepa_plan(gpu_device *device, const ij_jepa_desc *desc, ij_weights *weights, ij_jepa **out, ij_error *err);
+
+/* Allocates and records; weights must be committed. */
+ij_status ij_jepa_build(ij_jepa *jepa, ij_error *err);
 void ij_jepa_destroy(ij_jepa *jepa);
 
 /* Bytes of device memory: weights and their companions, and everything else. */

@@ -185,7 +185,7 @@ static ij_status read_run(reader *r, ij_train_config *c) {
     IJ_TRY(ij_config_text_integer(r->text, "logging.checkpoint_every", 0, INT64_MAX, &c->checkpoint_every, r->err));
     IJ_TRY(ij_config_text_integer(r->text, "logging.monitor_every", 0, INT64_MAX, &c->monitor_every, r->err));
     IJ_TRY(integer(r, "logging.keep", 0, 1000000, &c->keep));
-    return ij_config_text_integer(r->text, "optimization.steps", 0, INT64_MAX, &c->steps, r->err);
+    return ij_config_text_integer(r->text, "optimization.steps", 0, INT64_MAX, &c->schedule.steps, r->err);
 }
 
 /* Every key, for "did you mean". */
@@ -281,7 +281,7 @@ ij_status ij_train_config_write(const ij_train_config *c, ij_config_text *out, i
     TEXT("meta.loss", loss_names[c->loss]);
     NUMBERS("optimization.ema", ema, 2);
     INTEGER("optimization.epochs", s->epochs);
-    INTEGER("optimization.steps", c->steps);
+    INTEGER("optimization.steps", s->steps);
     NUMBER("optimization.lr", s->lr);
     NUMBER("optimization.start_lr", s->start_lr);
     NUMBER("optimization.final_lr", s->final_lr);

@@ -38,7 +38,6 @@ typedef struct ij_train_config {
     double regularizer_weight, regularizer_covariance;
     /* run */
     char folder[4096];
-    int64_t steps;            /* stop after so many optimiser steps in all [0: the schedule's epochs] */
     int64_t checkpoint_every; /* steps [0: an epoch] */
     int64_t monitor_every;    /* steps; 0 turns the monitor off */
     int keep;                 /* newest checkpoints kept; 0: all */

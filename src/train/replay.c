@@ -126,8 +126,9 @@ static ij_status set_up(replay *r, ij_error *err) {
     l->target_rows = batch * r->blocks * patches;
     l->pred_rows = 2 * l->target_rows;
     IJ_TRY(ij_weights_create(r->device, m, true, &r->weights, err));
+    IJ_TRY(ij_jepa_plan(r->device, &r->desc, r->weights, &r->jepa, err));
     IJ_TRY(ij_weights_commit(r->weights, err));
-    IJ_TRY(ij_jepa_create(r->device, &r->desc, r->weights, &r->jepa, err));
+    IJ_TRY(ij_jepa_build(r->jepa, err));
     r->scratch_count = l->target_rows * m->dim;
     if (r->scratch_count < batch * patches * ij_patch_dim(m)) r->scratch_count = batch * patches * ij_patch_dim(m);
     for (int i = 0; i < r->weights->table.count; i++)

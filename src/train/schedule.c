@@ -5,8 +5,10 @@
 
 static const double pi = 3.14159265358979323846;
 
-/* The released code truncates both products to whole steps. */
-static int64_t steps_total(const ij_schedule *s) { return (int64_t)(s->ipe_scale * (double)s->epochs * (double)s->steps_per_epoch); }
+int64_t ij_schedule_steps(const ij_schedule *s) { return s->steps > 0 ? s->steps : s->epochs * s->steps_per_epoch; }
+
+/* T_max; the released code truncates it and the warm-up to whole steps. */
+static int64_t steps_total(const ij_schedule *s) { return (int64_t)(s->ipe_scale * (double)ij_schedule_steps(s)); }
 
 double ij_schedule_lr(const ij_schedule *s, int64_t step) {
     int64_t warmup = (int64_t)(s->warmup_epochs * (double)s->steps_per_epoch), at = step + 1;
@@ -26,6 +28,6 @@ double ij_schedule_weight_decay(const ij_schedule *s, int64_t step) {
 }
 
 double ij_schedule_momentum(const ij_schedule *s, int64_t step) {
-    double total = (double)s->steps_per_epoch * (double)s->epochs * s->ipe_scale;
+    double total = (double)ij_schedule_steps(s) * s->ipe_scale;
     return s->ema + (double)step * (s->final_ema - s->ema) / (total > 1 ? total : 1);
 }

@@ -15,6 +15,7 @@ typedef struct ij_schedule {
     double ema, final_ema;
     double ipe_scale;
     int64_t epochs, steps_per_epoch;
+    int64_t steps; /* length of the schedules in place of epochs x steps_per_epoch [0: that] */
 } ij_schedule;
 
 /* Linear warm-up from start_lr to lr, then cosine to final_lr (Assran et al. 2023, appendix A.1; released configuration). */
@@ -25,5 +26,8 @@ double ij_schedule_weight_decay(const ij_schedule *s, int64_t step);
 
 /* Momentum of the target encoder: linear from ema to final_ema. */
 double ij_schedule_momentum(const ij_schedule *s, int64_t step);
+
+/* Steps of the run. */
+int64_t ij_schedule_steps(const ij_schedule *s);
 
 #endif

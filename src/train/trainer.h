@@ -16,6 +16,7 @@ typedef struct ij_trainer_options {
     bool resume;
     const char *checkpoint;
     bool overwrite, no_files;
+    bool profile; /* time every op */
     void (*message)(void *user, const char *line);
     void *user;
 } ij_trainer_options;
