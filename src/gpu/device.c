@@ -98,7 +98,11 @@ static ij_status make_instance(gpu_device *device, bool validation, ij_error *er
 }
 
 static void destroy_instance(gpu_device *device) {
-    if (device->messenger) vkDestroyDebugUtilsMessengerEXT(device->instance, device->messenger, NULL);
+    /* Asked for anew: volk's pointer is of the instance that was made last, which may be one without the layers. */
+    PFN_vkDestroyDebugUtilsMessengerEXT destroy_messenger = NULL;
+    if (device->messenger)
+        destroy_messenger = (PFN_vkDestroyDebugUtilsMessengerEXT)vkGetInstanceProcAddr(device->instance, "vkDestroyDebugUtilsMessengerEXT");
+    if (destroy_messenger) destroy_messenger(device->instance, device->messenger, NULL);
     if (device->instance) vkDestroyInstance(device->instance, NULL);
 }
 
