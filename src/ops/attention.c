@@ -6,6 +6,7 @@
 #include "shaders/attention.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- plan and record ---- */
@@ -34,6 +35,14 @@ static ij_status check_tensor(gpu_tensor tensor, const char *name, uint64_t rows
                    (unsigned long long)rows, (unsigned long long)columns, (unsigned long long)(rows * columns * 4));
 }
 
+/* Mesa's software driver before version 26 sees no uniform address in a loop: every load is one a lane (head_dim 64: 4 GFLOP/s with 25.0.7
+ * where 26.1.6 has 27), and so much code that these kernels took it 17 and 26 s to compile. There a shared row costs about a third of what
+ * speed is left and compiles in 1 and 2 s. */
+static bool loads_lane_by_lane(const gpu_info *info) {
+    const char *mesa = strstr(info->driver, "Mesa ");
+    return info->kind == GPU_KIND_CPU && mesa && atoi(mesa + 5) < 26;
+}
+
 /* Fills specialisation values, push constants, groups and costs.
  *
  * A software driver vectorises over the invocations of a subgroup and pays for barriers: one subgroup, rows whole. On a GPU registers are
@@ -45,7 +54,8 @@ static void plan(const gpu_info *info, const op_attention_shape *shape, attentio
                  gpu_dispatch_desc *dispatch, struct attention_push *push) {
     bool cpu = info->kind == GPU_KIND_CPU && shape->split == 0;
     uint32_t lanes = cpu && info->subgroup_size <= 32 ? info->subgroup_size : info->subgroup_min <= 32 ? 32 : 64;
-    uint32_t split = cpu || shape->head_dim <= (which == ATTENTION_FWD ? 64 : 32) ? 1 : 4;
+    uint32_t whole_max = cpu ? (loads_lane_by_lane(info) ? 32 : ATTENTION_HEAD_DIM_MAX) : which == ATTENTION_FWD ? 64 : 32;
+    uint32_t split = shape->head_dim <= whole_max ? 1 : 4;
     if (shape->split) split = shape->split;
     uint32_t block = which != ATTENTION_FWD ? 1 : cpu ? 2 : 4;
     uint32_t specs[] = {lanes, shape->head_dim / 4, split, block};
