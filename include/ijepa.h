@@ -167,11 +167,12 @@ IJEPA_API ijepa_status ijepa_model_encode(ijepa_model *model, const uint8_t *pix
 
 typedef struct ijepa_eval_options {
     ijepa_device_options device;
-    const char *train, *test;  /* image folders or IDX files, with labels */
+    const char *train;         /* folder of class folders, or IDX file [the run's data] */
+    const char *test;          /* likewise [beside train: t10k-images-idx3-ubyte, or the folder val, test or validation] */
     int64_t train_limit, test_limit; /* use the first n of a seeded shuffle [all] */
     int knn_k;                 /* neighbours [10] */
     double knn_temperature;    /* [0.07] */
-    int probe_epochs;          /* of the linear probe [100] */
+    int probe_iterations;      /* most of one fit of the linear probe, each about one pass over the features [100] */
     uint64_t seed;
     int batch;                 /* images encoded at once [32] */
     void (*progress)(void *user, const char *what, int64_t done, int64_t total);
@@ -186,7 +187,7 @@ typedef struct ijepa_eval_row {
 } ijepa_eval_row;
 
 typedef struct ijepa_eval_result {
-    int64_t train_images, test_images, classes;
+    int64_t train_images, test_images, damaged_images, classes;
     int rows;
     ijepa_eval_row row[8];
     int knn_k;

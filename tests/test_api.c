@@ -37,6 +37,7 @@ START_TEST(test_null_arguments) {
     ijepa_masks_result masks;
     ijepa_model_info info;
     ijepa_replay_result replay;
+    ijepa_eval_result eval;
     ijepa_model *model;
     ijepa_trainer *trainer;
     API_OK(ijepa_config_create(&config, &err));
@@ -64,6 +65,9 @@ START_TEST(test_null_arguments) {
     API_NULL(ijepa_masks(config, 1, NULL, NULL, &err), "result");
     API_NULL(ijepa_bench(NULL, NULL, &err), "options");
     API_NULL(ijepa_draw_run(NULL, &err), "run");
+    API_NULL(ijepa_eval(NULL, NULL, &eval, &err), "run");
+    API_NULL(ijepa_eval("x", NULL, NULL, &err), "result");
+    API_NULL(ijepa_model_encode_files(NULL, NULL, 1, true, &feature, &err), "model");
     /* Without an error to fill, and things to close that are not there. */
     ck_assert_int_eq(ijepa_config_load(NULL, NULL, NULL), IJEPA_ERROR_ARGUMENT);
     ijepa_config_destroy(NULL);
@@ -376,6 +380,33 @@ START_TEST(test_model) {
 }
 END_TEST
 
+START_TEST(test_eval) {
+    ijepa_error err;
+    ijepa_eval_result r;
+    double loss;
+    scratch_begin();
+    ijepa_config *config = run_config(scratch_path("run"));
+    ijepa_trainer_options options = {.device = device_options()};
+    run_steps(config, &options, 2, &loss);
+    ijepa_eval_options ask = {.device = device_options(), .batch = 16, .knn_k = 3};
+    ask.knn_k = -1;
+    API_FAILS(ijepa_eval(scratch_path("run"), &ask, &r, &err), IJEPA_ERROR_ARGUMENT, "knn_k is -1");
+    ask.knn_k = 3;
+    API_FAILS(ijepa_eval(scratch_path("no run"), &ask, &r, &err), IJEPA_ERROR_FILE, "no run");
+    write_data("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte");
+    API_OK(ijepa_eval(scratch_path("run"), &ask, &r, &err));
+    ck_assert(r.train_images == IMAGES && r.test_images == IMAGES && r.classes == CLASSES && r.rows == 3 && r.knn_k == 3);
+    for (int i = 0; i < r.rows; i++) {
+        ck_assert_msg(r.row[i].knn_low <= r.row[i].knn + 1e-9 && r.row[i].knn <= r.row[i].knn_high + 1e-9 && r.row[i].features[0], "%s: kNN %.17g [%.17g, %.17g]",
+                      r.row[i].features, r.row[i].knn, r.row[i].knn_low, r.row[i].knn_high);
+        /* The test images are the training images, their classes differ in brightness. */
+        ck_assert_msg(r.row[i].linear > 90, "%s: linear probe %.1f %%", r.row[i].features, r.row[i].linear);
+    }
+    ijepa_config_destroy(config);
+    scratch_end();
+}
+END_TEST
+
 Suite *api_suite(void) {
     Suite *suite = suite_create("api");
     TCase *arguments = tcase_create("arguments");
@@ -393,6 +424,7 @@ Suite *api_suite(void) {
     tcase_add_test(work, test_run);
     tcase_add_test(work, test_trainer_without_files);
     tcase_add_test(work, test_model);
+    tcase_add_test(work, test_eval);
     suite_add_tcase(suite, work);
     return suite;
 }

@@ -125,5 +125,13 @@ holds 'the run is drawn' test -s "$work/run/loss.png"
 expect 0 '' train $tiny --out "$work/run" --overwrite --steps 3 --quiet
 holds 'quiet says nothing' test ! -s "$work/out" -a ! -s "$work/err"
 
+
+# ---- its worth ----
+cp "$work/train-images-idx3-ubyte" "$work/t10k-images-idx3-ubyte"
+cp "$work/train-labels-idx1-ubyte" "$work/t10k-labels-idx1-ubyte"
+expect 0 'raw pixels +256 ' eval "$work/run" --k 3
+expect 0 '"train_images": 48' eval "$work/run" --k 3 --json
+expect 1 'nothing: no such folder or file' eval "$work/run" --test "$work/nothing"
+
 [ $failures = 0 ] || { printf '%d of %d checks of the program failed\n' $failures $checks; exit 1; }
 printf 'program: %d checks passed\n' $checks
