@@ -284,7 +284,7 @@ END_TEST
 /* ---- verdicts ---- */
 
 typedef struct look {
-    double loss, trivial, cosine, variance;
+    double loss, trivial, cosine, variance, rank;
 } look;
 
 /* Judges a history; every verdict goes to `all` (may be NULL), the last is returned. */
@@ -295,7 +295,8 @@ static ij_verdict judge(const look *looks, int count, ij_verdict *all, char *rea
         ij_monitor_sample s = {.loss = looks[i].loss,
                                .trivial_loss = looks[i].trivial,
                                .cosine_target = looks[i].cosine,
-                               .position_variance_prediction = looks[i].variance};
+                               .position_variance_prediction = looks[i].variance,
+                               .rankme_target = looks[i].rank};
         verdict = ij_verdict_judge(&history, 50 * i, &s, reason, 300);
         ck_assert(strlen(reason) > 10);
         if (all) all[i] = verdict;
@@ -303,58 +304,96 @@ static ij_verdict judge(const look *looks, int count, ij_verdict *all, char *rea
     return verdict;
 }
 
-/* The three runs of train/verdict.h at 0, 2,400, 4,800 ... images, as measured. */
-static const look collapsed_run[] = {
-    {.4422, .02294, .9934, 7e-5},      {.102, .024, .9929, 2.6e-4},       {.01473, .01095, .9974, 5.9e-5},
-    {.003189, .002638, .9993, 4.6e-5}, {.002142, .001837, .9994, 3.5e-5}, {.001751, .001524, .9995, 3.5e-5},
-    {.001569, .001366, .9995, 3.4e-5}, {.001451, .001288, .9995, 3.7e-5}, {.00142, .00125, .9995, 4.1e-5},
-    {.00138, .001233, .9996, 4.4e-5},  {.001376, .001228, .9996, 4.5e-5}};
-static const look healthy_run[] = {{.4422, .02294, .9934, 7e-5}, {.1767, .05536, .9629, .0035}, {.1136, .1045, .7325, .053},
-                                   {.09837, .1199, .6053, .082}, {.1181, .144, .5482, .148},    {.1262, .1677, .5136, .216},
-                                   {.132, .1851, .4931, .255},   {.1343, .1962, .4785, .286},   {.1354, .2043, .4653, .286},
-                                   {.1383, .2088, .457, .322}};
+/* The runs of train/verdict.h as measured, a look every 2,400 images (to_few_directions: 4,800): loss, trivial loss, cosine, variance of
+ * the predictions, rank. */
+static const look to_position[] = {{0.4422, 0.02294, 0.9934, 7.044e-05, 11.82},    {0.102, 0.024, 0.9929, 0.0002593, 11.87},
+                                   {0.01473, 0.01095, 0.9974, 5.916e-05, 8.843},   {0.003189, 0.002638, 0.9993, 4.602e-05, 4.635},
+                                   {0.002142, 0.001837, 0.9994, 3.527e-05, 3.458}, {0.001751, 0.001524, 0.9995, 3.499e-05, 2.96},
+                                   {0.001569, 0.001366, 0.9995, 3.374e-05, 2.704}, {0.001451, 0.001288, 0.9995, 3.738e-05, 2.561},
+                                   {0.00142, 0.00125, 0.9995, 4.127e-05, 2.481},   {0.00138, 0.001233, 0.9996, 4.414e-05, 2.44},
+                                   {0.001376, 0.001228, 0.9996, 4.47e-05, 2.427}};
+static const look to_few_directions[] = {{0.445, 0.007631, 0.9977, 6.637e-05, 9.943}, {0.04514, 0.02646, 0.9842, 0.0003938, 11.32},
+                                         {0.01215, 0.01392, 0.9909, 0.2938, 4.52},    {0.01738, 0.02673, 0.9773, 0.5739, 4.107},
+                                         {0.01925, 0.03328, 0.9686, 0.5977, 4.046},   {0.01952, 0.03529, 0.9656, 0.6455, 4.039}};
+static const look plain_learns[] = {
+    {0.5095, 0.1411, 0.9319, 0.037, 21.4},    {0.2049, 0.1282, 0.9439, 0.08469, 20.61}, {0.1214, 0.1232, 0.9267, 0.2402, 19.74},
+    {0.1012, 0.1253, 0.8978, 0.3922, 18.99},  {0.09202, 0.1341, 0.8703, 0.475, 19.04},  {0.09106, 0.1416, 0.8475, 0.5441, 19.36},
+    {0.08929, 0.1473, 0.8272, 0.5349, 19.74}, {0.08671, 0.1521, 0.8098, 0.5538, 20.11}, {0.08629, 0.1559, 0.7964, 0.5357, 20.4},
+    {0.08718, 0.1582, 0.7881, 0.551, 20.58},  {0.0874, 0.159, 0.7853, 0.5481, 20.64}};
+static const look vicreg_grey[] = {
+    {0.467, 0.007291, 0.9982, 7.253e-05, 10.07}, {0.1571, 0.02263, 0.9874, 0.008257, 12.32}, {0.08253, 0.06069, 0.8536, 0.01219, 14.5},
+    {0.06918, 0.08562, 0.662, 0.1147, 15.9},     {0.06564, 0.09425, 0.6736, 0.1063, 17.48},  {0.07334, 0.1057, 0.6702, 0.1366, 18.73},
+    {0.08148, 0.1176, 0.6433, 0.1628, 19.59},    {0.08946, 0.127, 0.6203, 0.1598, 20.21},    {0.09171, 0.1343, 0.6016, 0.1885, 20.66},
+    {0.09506, 0.1386, 0.5908, 0.2077, 20.93},    {0.09631, 0.14, 0.5872, 0.207, 21.01}};
+static const look vicreg_colour[] = {
+    {0.4422, 0.02294, 0.9934, 7.044e-05, 11.82}, {0.1767, 0.05536, 0.9629, 0.003461, 14.15}, {0.1136, 0.1045, 0.7325, 0.05313, 16.44},
+    {0.09837, 0.1199, 0.6053, 0.0817, 18.78},    {0.1181, 0.144, 0.5482, 0.1484, 20.21},     {0.1262, 0.1677, 0.5136, 0.2157, 20.83},
+    {0.132, 0.1851, 0.4931, 0.2546, 21.26},      {0.1343, 0.1962, 0.4785, 0.2862, 21.61},    {0.1354, 0.2043, 0.4653, 0.2862, 21.85},
+    {0.1383, 0.2088, 0.457, 0.3224, 22},         {0.1385, 0.2103, 0.4546, 0.3168, 22.04}};
 
-START_TEST(test_collapsed_run) {
-    ij_verdict all[IJ_COUNT(collapsed_run)];
+START_TEST(test_collapsed_runs) {
+    ij_verdict all[32];
     char reason[300];
-    ck_assert_int_eq(judge(collapsed_run, IJ_COUNT(collapsed_run), all, reason), IJ_VERDICT_COLLAPSED);
-    ck_assert_ptr_nonnull(strstr(reason, "targets hardly depend on the image"));
-    for (int i = 0; i < 4; i++) ck_assert_int_ne(all[i], IJ_VERDICT_COLLAPSED); /* not before the targets have fallen */
-    for (int i = 6; i < IJ_COUNT(collapsed_run); i++) ck_assert_int_eq(all[i], IJ_VERDICT_COLLAPSED);
+    ck_assert_int_eq(judge(to_position, IJ_COUNT(to_position), all, reason), IJ_VERDICT_COLLAPSED);
+    for (int i = 0; i < 3; i++) ck_assert_int_eq(all[i], IJ_VERDICT_HEALTHY); /* not before the targets have fallen */
+    for (int i = 6; i < IJ_COUNT(to_position); i++) ck_assert_int_eq(all[i], IJ_VERDICT_COLLAPSED);
+    /* The other was looked at half as often: each look counts twice. */
+    look twice[2 * IJ_COUNT(to_few_directions)];
+    for (int i = 0; i < IJ_COUNT(twice); i++) twice[i] = to_few_directions[i / 2];
+    ck_assert_int_eq(judge(twice, IJ_COUNT(twice), NULL, reason), IJ_VERDICT_COLLAPSED);
+    ck_assert_ptr_nonnull(strstr(reason, "rank fell from 9.9 to 4.0"));
 }
 END_TEST
 
-START_TEST(test_healthy_run) {
-    ij_verdict all[IJ_COUNT(healthy_run)];
-    char reason[300];
-    judge(healthy_run, IJ_COUNT(healthy_run), all, reason);
-    for (int i = 0; i < IJ_COUNT(healthy_run); i++) ck_assert_int_eq(all[i], IJ_VERDICT_HEALTHY);
-    ck_assert_ptr_nonnull(strstr(reason, "uses the context"));
+START_TEST(test_learning_runs) {
+    const struct {
+        const look *looks;
+        int count;
+    } runs[] = {{plain_learns, IJ_COUNT(plain_learns)}, {vicreg_grey, IJ_COUNT(vicreg_grey)}, {vicreg_colour, IJ_COUNT(vicreg_colour)}};
+    for (int r = 0; r < IJ_COUNT(runs); r++) {
+        ij_verdict all[32];
+        char reason[300];
+        judge(runs[r].looks, runs[r].count, all, reason);
+        for (int i = 0; i < runs[r].count; i++)
+            ck_assert_msg(all[i] == IJ_VERDICT_HEALTHY, "run %d, look %d: %s", r, i, ij_verdict_name(all[i]));
+        ck_assert_ptr_nonnull(strstr(reason, "uses the context"));
+    }
 }
 END_TEST
 
-START_TEST(test_warning_run) {
-    /* Loss above the trivial predictor's for good, features of images apart: learning nothing, but no collapse. */
+/* Ends with this verdict and a reason that has this part. */
+static void check_ends(const look *looks, int count, ij_verdict wanted, const char *part) {
+    char reason[300];
+    ij_verdict got = judge(looks, count, NULL, reason);
+    ck_assert_msg(got == wanted && strstr(reason, part), "%s: %s", ij_verdict_name(got), reason);
+}
+
+START_TEST(test_warnings) {
     look looks[12];
-    char reason[300];
-    for (int i = 0; i < 12; i++) looks[i] = (look){i < 4 ? 0.5 / (i + 1) : 0.12, 0.1, 0.9, 0.05};
-    ck_assert_int_eq(judge(looks, 12, NULL, reason), IJ_VERDICT_WARNING);
-    ck_assert_ptr_nonnull(strstr(reason, "1.20 times"));
-    /* Images becoming alike. */
-    for (int i = 0; i < 12; i++) looks[i] = (look){0.05 / (i + 1), 0.1 / (i + 1), 1 - 0.1 / (i * i + 1), 0.05};
-    ck_assert_int_eq(judge(looks, 12, NULL, reason), IJ_VERDICT_WARNING);
-    ck_assert_ptr_nonnull(strstr(reason, "alike"));
+    /* Loss above the trivial predictor's for good. */
+    for (int i = 0; i < 12; i++) looks[i] = (look){i < 4 ? 0.5 / (i + 1) : 0.12, 0.1, 0.9, 0.05, 10};
+    check_ends(looks, 12, IJ_VERDICT_WARNING, "1.20 times");
+    /* Images alike. */
+    for (int i = 0; i < 12; i++) looks[i] = (look){0.08, 0.1, 0.97, 0.05, 10};
+    check_ends(looks, 12, IJ_VERDICT_WARNING, "alike");
     /* Predictions that do not depend on the image. */
-    for (int i = 0; i < 12; i++) looks[i] = (look){0.098, 0.1, 0.9, 1e-4};
-    ck_assert_int_eq(judge(looks, 12, NULL, reason), IJ_VERDICT_WARNING);
-    ck_assert_ptr_nonnull(strstr(reason, "predictions are nearly the same"));
+    for (int i = 0; i < 12; i++) looks[i] = (look){0.098, 0.1, 0.9, 1e-4, 10};
+    check_ends(looks, 12, IJ_VERDICT_WARNING, "predictions are nearly the same");
+    /* Rank sinking from the start, and from a height. */
+    for (int i = 0; i < 12; i++) looks[i] = (look){0.05, 0.1, 0.5, 0.2, i < 3 ? 10 : 7};
+    check_ends(looks, 12, IJ_VERDICT_WARNING, "rank is sinking");
+    for (int i = 0; i < 12; i++) looks[i] = (look){0.05, 0.1, 0.5, 0.2, i == 0 ? 10 : i < 6 ? 30 : 12};
+    check_ends(looks, 12, IJ_VERDICT_WARNING, "30.0 at its highest");
+    /* The loss still falls: no warning yet. */
+    for (int i = 0; i < 12; i++) looks[i] = (look){2.0 / (i + 1), 0.1, 0.99, 0.02, 10};
+    check_ends(looks, 12, IJ_VERDICT_HEALTHY, "and falling");
 }
 END_TEST
 
 START_TEST(test_constant_features) {
     look looks[5];
     char reason[300];
-    for (int i = 0; i < 5; i++) looks[i] = (look){1e-7, 1e-7, 1, 0};
+    for (int i = 0; i < 5; i++) looks[i] = (look){1e-7, 1e-7, 1, 0, 1};
     ck_assert_int_eq(judge(looks, 5, NULL, reason), IJ_VERDICT_COLLAPSED);
 }
 END_TEST
@@ -363,14 +402,14 @@ START_TEST(test_one_look_does_not_flip) {
     look looks[20];
     ij_verdict all[20];
     char reason[300];
-    for (int i = 0; i < 20; i++) looks[i] = i % 7 == 5 ? (look){0.9, 1e-6, 1, 0} : (look){0.06, 0.1, 0.5, 0.3};
+    for (int i = 0; i < 20; i++) looks[i] = i % 7 == 5 ? (look){0.9, 1e-6, 1, 0, 1} : (look){0.06, 0.1, 0.5, 0.3, 10};
     judge(looks, 20, all, reason);
     for (int i = 0; i < 20; i++) ck_assert_int_eq(all[i], IJ_VERDICT_HEALTHY);
 }
 END_TEST
 
 START_TEST(test_not_a_number_is_not_judged) {
-    const look looks[3] = {{NAN, NAN, NAN, NAN}, {0.1, NAN, NAN, NAN}, {NAN, 0.1, 0.5, 0.1}};
+    const look looks[3] = {{NAN, NAN, NAN, NAN, 1}, {0.1, NAN, NAN, NAN, 1}, {NAN, 0.1, 0.5, 0.1, 1}};
     char reason[300];
     ck_assert_int_eq(judge(looks, 3, NULL, reason), IJ_VERDICT_HEALTHY);
     ck_assert_ptr_nonnull(strstr(reason, "not judged"));
@@ -384,9 +423,9 @@ Suite *monitor_suite(void) {
     tcase_add_test(host, test_eigenvalues_refuse);
     tcase_add_test(host, test_rankme);
     tcase_add_test(host, test_grouped_stats);
-    tcase_add_test(host, test_collapsed_run);
-    tcase_add_test(host, test_healthy_run);
-    tcase_add_test(host, test_warning_run);
+    tcase_add_test(host, test_collapsed_runs);
+    tcase_add_test(host, test_learning_runs);
+    tcase_add_test(host, test_warnings);
     tcase_add_test(host, test_constant_features);
     tcase_add_test(host, test_one_look_does_not_flip);
     tcase_add_test(host, test_not_a_number_is_not_judged);

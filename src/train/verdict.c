@@ -8,15 +8,15 @@
 #include <string.h>
 
 /* The table in the header is the ground of these. */
-#define TRIVIAL_GONE 1e-4   /* targets of a position are the same for all images: below every run, 12 times below the collapsed one */
-#define TRIVIAL_FALLEN 0.25 /* of the first look's; collapsed .05, the lowest of the others .45 */
-#define COSINE_ONE 0.999    /* collapsed .9996, before training up to .9934, the lowest run that learnt something .997 */
-#define LOSS_AS_TRIVIAL 0.9 /* loss / trivial at which a fallen trivial loss is collapse: learning runs end at .55 to .82 */
-#define LOSS_NO_BETTER 1.0
-#define STILL_MOVING 0.9 /* a ratio that fell by a tenth from one window to the next is on its way */
-#define TRIVIAL_SINKING 0.5
-#define COSINE_HIGH 0.99
-#define PREDICTION_VARIANCE 0.01 /* collapsed 4e-5, learning runs .05 from 4,800 images on */
+#define TRIVIAL_GONE 1e-4     /* targets of a position are the same for all images: 12 times below the first collapsed run */
+#define TRIVIAL_FALLEN 0.25   /* of the first look's; .05 in the first collapsed run */
+#define RATIO_OF_COLLAPSE 0.9 /* at which a fallen trivial loss is collapse; learning runs end at .55 to .69 */
+#define RANK_FALLEN 0.5       /* of the first look's; .20 and .41 in the collapsed runs, never below .89 in the others */
+#define RANK_SINKING 0.8
+#define COSINE_ONE 0.999
+#define COSINE_HIGH 0.95         /* learning runs are below it after 4,800 images */
+#define PREDICTION_VARIANCE 0.01 /* 4e-5 in the first collapsed run, learning runs above .012 from 4,800 images on */
+#define STILL_MOVING 0.9         /* what fell by a tenth from one window to the next is on its way */
 
 const char *ij_verdict_name(ij_verdict verdict) {
     static const char *const names[] = {"healthy", "warning", "collapsed"};
@@ -27,12 +27,13 @@ static double middle(double a, double b, double c) {
     return fmax(fmin(a, b), fmin(fmax(a, b), c));
 }
 
-typedef enum sign { LOSS_RATIO, TRIVIAL, COSINE, VARIANCE } sign;
+typedef enum sign { RATIO, TRIVIAL, RANK, COSINE, VARIANCE } sign;
 
 static double sign_of(const ij_monitor_sample *s, sign which) {
     switch (which) {
-    case LOSS_RATIO: return s->loss / fmax(s->trivial_loss, 1e-30);
+    case RATIO: return s->loss / fmax(s->trivial_loss, 1e-30);
     case TRIVIAL: return s->trivial_loss;
+    case RANK: return s->rankme_target;
     case COSINE: return s->cosine_target;
     default: return s->position_variance_prediction;
     }
@@ -44,47 +45,76 @@ static double median(const ij_verdict_history *h, sign which, int windows_ago) {
     return middle(sign_of(&s[0], which), sign_of(&s[1], which), sign_of(&s[2], which));
 }
 
+/* The newest window's signs, and what they are compared with. */
+typedef struct signs {
+    double ratio, trivial, rank, cosine, variance;
+    double fallen;    /* trivial, as a part of the first look's */
+    double rank_part; /* rank, as a part of the first look's */
+    double rank_lost; /* rank, as a part of the highest window's */
+    bool two_windows; /* is there a window before? */
+    bool settled;     /* and the ratio does not fall any more */
+} signs;
+
+static signs read_signs(const ij_verdict_history *h) {
+    signs s = {.ratio = median(h, RATIO, 0),
+               .trivial = median(h, TRIVIAL, 0),
+               .rank = median(h, RANK, 0),
+               .cosine = median(h, COSINE, 0),
+               .variance = median(h, VARIANCE, 0),
+               .two_windows = h->count >= 2 * VERDICT_WINDOW};
+    s.fallen = h->first_trivial > 0 ? s.trivial / h->first_trivial : 1;
+    s.rank_part = h->first_rank > 0 ? s.rank / h->first_rank : 1;
+    s.rank_lost = h->highest_rank > 0 ? s.rank / h->highest_rank : 1;
+    s.settled = s.two_windows && s.ratio > STILL_MOVING * median(h, RATIO, 1);
+    return s;
+}
+
 /* What the newest window says by itself. */
-static ij_verdict propose(const ij_verdict_history *h, char *reason, size_t bytes) {
-    double ratio = median(h, LOSS_RATIO, 0), trivial = median(h, TRIVIAL, 0), cosine = median(h, COSINE, 0),
-           variance = median(h, VARIANCE, 0);
-    double fallen = h->first_trivial > 0 ? trivial / h->first_trivial : 1;
-    bool both = h->count >= 2 * VERDICT_WINDOW; /* is there a window before? */
-    if (trivial < TRIVIAL_GONE) {
-        snprintf(reason, bytes, "targets no longer depend on the image: knowing the position alone predicts them with loss %.2g", trivial);
+static ij_verdict propose(const ij_verdict_history *h, const signs *s, char *reason, size_t bytes) {
+    if (s->trivial < TRIVIAL_GONE) {
+        snprintf(reason, bytes, "targets no longer depend on the image: knowing the position alone predicts them with loss %.2g",
+                 s->trivial);
         return IJ_VERDICT_COLLAPSED;
     }
-    bool settled = both && ratio > STILL_MOVING * median(h, LOSS_RATIO, 1);
-    if (ratio >= LOSS_AS_TRIVIAL && (fallen <= TRIVIAL_FALLEN || (settled && cosine >= COSINE_ONE))) {
+    if (s->two_windows && s->rank_part < RANK_FALLEN) {
+        snprintf(reason, bytes, "the targets' rank fell from %.1f to %.1f: features collapse into few directions", h->first_rank, s->rank);
+        return IJ_VERDICT_COLLAPSED;
+    }
+    if (s->ratio >= RATIO_OF_COLLAPSE && (s->fallen <= TRIVIAL_FALLEN || (s->settled && s->cosine >= COSINE_ONE))) {
         snprintf(reason, bytes,
-                 "targets hardly depend on the image: mean cosine between images %.4f, the loss of knowing the position alone fell to %.0f "
-                 "%% of the start, and the predictor's is %.2f times that",
-                 cosine, 100 * fallen, ratio);
+                 "targets hardly depend on the image: mean cosine between images %.4f, loss of knowing the position alone %.2g (%.0f %% of "
+                 "the start), loss %.2f times that",
+                 s->cosine, s->trivial, 100 * s->fallen, s->ratio);
         return IJ_VERDICT_COLLAPSED;
     }
-    if (settled && ratio >= LOSS_NO_BETTER) {
+    if (s->two_windows && (s->rank_part < RANK_SINKING || s->rank_lost < RANK_FALLEN)) {
+        snprintf(reason, bytes, "the targets' rank is sinking: %.1f, %.1f at the start, %.1f at its highest", s->rank, h->first_rank,
+                 h->highest_rank);
+        return IJ_VERDICT_WARNING;
+    }
+    if (s->settled && s->ratio >= 1) {
         snprintf(
             reason, bytes,
             "the predictor is no better than the mean target of each position: loss %.2f times the trivial predictor's, and not falling",
-            ratio);
+            s->ratio);
         return IJ_VERDICT_WARNING;
     }
-    if (fallen <= TRIVIAL_SINKING && cosine >= COSINE_HIGH) {
-        snprintf(
-            reason, bytes,
-            "images are becoming alike: mean cosine of their features %.4f, their difference at the same position %.0f %% of the start",
-            cosine, 100 * fallen);
+    if (s->settled && s->cosine >= COSINE_HIGH) {
+        snprintf(reason, bytes, "features of different images are nearly alike: mean cosine %.4f", s->cosine);
         return IJ_VERDICT_WARNING;
     }
-    if (both && variance < PREDICTION_VARIANCE && STILL_MOVING * variance <= median(h, VARIANCE, 1)) {
-        snprintf(reason, bytes, "predictions are nearly the same for all images: %.2g of their variance is across images", variance);
+    if (s->two_windows && s->variance < PREDICTION_VARIANCE && STILL_MOVING * s->variance <= median(h, VARIANCE, 1)) {
+        snprintf(reason, bytes, "predictions are nearly the same for all images: %.2g of their variance is across images", s->variance);
         return IJ_VERDICT_WARNING;
     }
-    if (ratio < 1)
-        snprintf(reason, bytes, "the predictor uses the context: loss %.2f of the trivial predictor's, mean cosine between images %.2f",
-                 ratio, cosine);
+    if (s->ratio < 1)
+        snprintf(reason, bytes,
+                 "the predictor uses the context: loss %.2f of the trivial predictor's; rank %.1f (%.1f at the start), mean cosine between "
+                 "images %.2f",
+                 s->ratio, s->rank, h->first_rank, s->cosine);
     else
-        snprintf(reason, bytes, "loss %.2f times the trivial predictor's%s", ratio, both ? " and falling" : "; too early to say more");
+        snprintf(reason, bytes, "loss %.2f times the trivial predictor's%s", s->ratio,
+                 s->two_windows ? " and falling" : "; too early to say more");
     return IJ_VERDICT_HEALTHY;
 }
 
@@ -95,12 +125,14 @@ ij_verdict ij_verdict_judge(ij_verdict_history *h, int64_t step, const ij_monito
     }
     memmove(h->samples, h->samples + 1, sizeof h->samples - sizeof h->samples[0]);
     h->samples[2 * VERDICT_WINDOW - 1] = *sample;
-    if (h->count++ == 0) h->first_trivial = sample->trivial_loss;
+    if (h->count++ == 0) h->first_trivial = sample->trivial_loss, h->first_rank = sample->rankme_target;
     if (h->count < VERDICT_WINDOW) {
         snprintf(reason, reason_bytes, "too early: %" PRId64 " of %d looks", h->count, VERDICT_WINDOW);
         return h->verdict;
     }
-    ij_verdict mine = propose(h, reason, reason_bytes);
+    signs s = read_signs(h);
+    h->highest_rank = fmax(h->highest_rank, s.rank);
+    ij_verdict mine = propose(h, &s, reason, reason_bytes);
     if (mine == h->proposed) h->verdict = mine;
     h->proposed = mine;
     if (h->verdict != mine) {
