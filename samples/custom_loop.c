@@ -35,7 +35,9 @@ static int train(ijepa_trainer *trainer, const char *checkpoint) {
     int64_t last_better = 0;
     while (!finished) {
         if (ijepa_trainer_step(trainer, &p, &finished, &err) != IJEPA_OK) return fail(&err);
-        if (p.step % 50 == 1) printf("step %lld of %lld: loss %.4f, trivial %.4f, %s\n", (long long)p.step, (long long)p.steps, p.loss, p.trivial_loss, p.verdict);
+        if (p.step % 50 == 1)
+            printf("step %lld of %lld: loss %.4f, trivial %.4f, %s\n", (long long)p.step, (long long)p.steps, p.loss, p.trivial_loss,
+                   p.verdict);
         if (p.step && give_up(&p, &last_better)) {
             printf("giving up at step %lld: %s\n", (long long)p.step, *p.reason ? p.reason : "no better than the trivial predictor");
             break;

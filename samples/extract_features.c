@@ -26,8 +26,8 @@ int main(int argc, char **argv) {
 
     ijepa_model_info info;
     ijepa_model_describe(model, &info);
-    fprintf(stderr, "encoder: %d x %d pixels, %d patches, dim %d, depth %d, %lld parameters, %lld training steps\n", info.image_height, info.image_width,
-            info.patches, info.dim, info.depth, (long long)info.parameters, (long long)info.step);
+    fprintf(stderr, "encoder: %d x %d pixels, %d patches, dim %d, depth %d, %lld parameters, %lld training steps\n", info.image_height,
+            info.image_width, info.patches, info.dim, info.depth, (long long)info.parameters, (long long)info.step);
 
     float *features = malloc((size_t)pictures * (size_t)info.dim * sizeof *features); /* [pictures, dim] */
     if (!features || ijepa_model_encode_files(model, paths, pictures, true, features, &err) != IJEPA_OK) {

@@ -129,7 +129,8 @@ START_TEST(test_config_errors) {
     check_fails("data:\n  batchsize: 3\n", NULL, IJEPA_ERROR_ARGUMENT, "data.batchsize", "data.batch_size");
     check_fails("data:\n  batch_size: many\n", NULL, IJEPA_ERROR_ARGUMENT, "line 2", NULL);
     check_fails("data:\n  batch_size: 0\n", NULL, IJEPA_ERROR_ARGUMENT, "data.batch_size", NULL);
-    check_fails("data:\n  crop_size: 224\n", "mask.patch_size=15", IJEPA_ERROR_ARGUMENT, "224 x 224 is not a multiple of patch size 15", NULL);
+    check_fails("data:\n  crop_size: 224\n", "mask.patch_size=15", IJEPA_ERROR_ARGUMENT, "224 x 224 is not a multiple of patch size 15",
+                NULL);
     check_fails("meta:\n  model_name: vit_enormous\n", NULL, IJEPA_ERROR_ARGUMENT, "vit_enormous", NULL);
     check_fails("meta:\n  model_name: custom\n  embed_dim: 60\n  num_heads: 7\n", NULL, IJEPA_ERROR_ARGUMENT, "7 heads", NULL);
     check_fails("data:\n  use_horizontal_flip: true\n", NULL, IJEPA_ERROR_ARGUMENT, "use_horizontal_flip", NULL);
@@ -142,7 +143,8 @@ START_TEST(test_config_errors) {
 }
 END_TEST
 
-static const char *const recipes[] = {"fashion-mnist", "photos", "in1k_vith14_ep300", "in1k_vith16-448_ep300", "in22k_vith14_ep66", "in22k_vitg16_ep44"};
+static const char *const recipes[] = {"fashion-mnist",     "photos",           "in1k_vith14_ep300", "in1k_vith16-448_ep300",
+                                      "in22k_vith14_ep66", "in22k_vitg16_ep44"};
 
 /* Every recipe is valid, and its effective configuration reads back as itself: a stored run is the run. */
 START_TEST(test_recipe) {
@@ -191,7 +193,8 @@ START_TEST(test_masks) {
     ij_image picture = {0};
     ij_error own = {0};
     scratch_begin();
-    ijepa_config *config = config_of("data: {crop_size: 96, batch_size: 16}\nmask: {patch_size: 8, context_keep: 0.25}\nmeta: {model_name: vit_tiny}\n", NULL);
+    ijepa_config *config =
+        config_of("data: {crop_size: 96, batch_size: 16}\nmask: {patch_size: 8, context_keep: 0.25}\nmeta: {model_name: vit_tiny}\n", NULL);
     API_OK(ijepa_masks(config, 20, scratch_path("masks"), &r, &err));
     ck_assert_int_eq(r.grid_height * r.grid_width, 144);
     ck_assert_int_eq(r.images, 320);
@@ -252,7 +255,8 @@ static uint8_t pixel_of(int image, int p) { return (uint8_t)(image % CLASSES * 7
 
 /* IDX files of IMAGES small pictures with labels. Returns the images' path. */
 static const char *write_data(const char *images_name, const char *labels_name) {
-    uint8_t bytes[16 + IMAGES * SIDE * SIDE] = {0, 0, 8, 3, 0, 0, 0, IMAGES, 0, 0, 0, SIDE, 0, 0, 0, SIDE}, labels[8 + IMAGES] = {0, 0, 8, 1, 0, 0, 0, IMAGES};
+    uint8_t bytes[16 + IMAGES * SIDE * SIDE] = {0, 0, 8, 3, 0, 0, 0, IMAGES, 0, 0, 0, SIDE, 0, 0, 0, SIDE},
+                                       labels[8 + IMAGES] = {0, 0, 8, 1, 0, 0, 0, IMAGES};
     for (int i = 0; i < IMAGES; i++) {
         labels[8 + i] = (uint8_t)(i % CLASSES);
         for (int p = 0; p < SIDE * SIDE; p++) bytes[16 + i * SIDE * SIDE + p] = pixel_of(i, p);
@@ -350,7 +354,8 @@ START_TEST(test_model) {
     API_OK(ijepa_model_open(scratch_path("run"), &options.device, 3, &three, &err));
     ijepa_model_describe(one, &info);
     ck_assert(info.dim == 16 && info.patches == 16 && info.channels == 1 && info.step == 3 && info.parameters > 0);
-    const char *const paths[] = {IJ_TEST_DATA "/images/grey.jpg", IJ_TEST_DATA "/images/rgb.png", IJ_TEST_DATA "/images/rgb.bmp", IJ_TEST_DATA "/images/rgb.png"};
+    const char *const paths[] = {IJ_TEST_DATA "/images/grey.jpg", IJ_TEST_DATA "/images/rgb.png", IJ_TEST_DATA "/images/rgb.bmp",
+                                 IJ_TEST_DATA "/images/rgb.png"};
     float single[16], many[4][16], tokens[16 * 16], from_memory[16];
     API_OK(ijepa_model_encode_files(three, paths, 4, true, &many[0][0], &err));
     for (int i = 0; i < 4; i++) {
@@ -397,8 +402,8 @@ START_TEST(test_eval) {
     API_OK(ijepa_eval(scratch_path("run"), &ask, &r, &err));
     ck_assert(r.train_images == IMAGES && r.test_images == IMAGES && r.classes == CLASSES && r.rows == 3 && r.knn_k == 3);
     for (int i = 0; i < r.rows; i++) {
-        ck_assert_msg(r.row[i].knn_low <= r.row[i].knn + 1e-9 && r.row[i].knn <= r.row[i].knn_high + 1e-9 && r.row[i].features[0], "%s: kNN %.17g [%.17g, %.17g]",
-                      r.row[i].features, r.row[i].knn, r.row[i].knn_low, r.row[i].knn_high);
+        ck_assert_msg(r.row[i].knn_low <= r.row[i].knn + 1e-9 && r.row[i].knn <= r.row[i].knn_high + 1e-9 && r.row[i].features[0],
+                      "%s: kNN %.17g [%.17g, %.17g]", r.row[i].features, r.row[i].knn, r.row[i].knn_low, r.row[i].knn_high);
         /* The test images are the training images, their classes differ in brightness. */
         ck_assert_msg(r.row[i].linear > 90, "%s: linear probe %.1f %%", r.row[i].features, r.row[i].linear);
     }

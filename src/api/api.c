@@ -52,8 +52,11 @@ gpu_device_desc api_device_desc(const ijepa_device_options *options) {
 
 /* ---- devices ---- */
 
-static const char *const kind_names[] = {[GPU_KIND_OTHER] = "other", [GPU_KIND_INTEGRATED] = "integrated", [GPU_KIND_DISCRETE] = "discrete",
-                                         [GPU_KIND_VIRTUAL] = "virtual", [GPU_KIND_CPU] = "cpu"};
+static const char *const kind_names[] = {[GPU_KIND_OTHER] = "other",
+                                         [GPU_KIND_INTEGRATED] = "integrated",
+                                         [GPU_KIND_DISCRETE] = "discrete",
+                                         [GPU_KIND_VIRTUAL] = "virtual",
+                                         [GPU_KIND_CPU] = "cpu"};
 
 static void describe(const gpu_info *from, ijepa_device_info *to) {
     memset(to, 0, sizeof *to);

@@ -19,11 +19,20 @@ static ij_status write_pictures(const ij_train_config *config, const masks_stats
 }
 
 static ijepa_masks_result result_of(const masks_config *masks, const masks_stats *stats) {
-    ijepa_masks_result out = {.grid_height = masks->grid_h, .grid_width = masks->grid_w, .blocks = masks->blocks,
-                              .context_mean = stats->context_mean, .context_min = stats->context_min, .context_max = stats->context_max,
-                              .target_mean = stats->target_mean, .target_min = stats->target_min, .target_max = stats->target_max,
-                              .union_mean = stats->union_mean, .overlap_mean = stats->block_overlap_mean, .images = stats->images,
-                              .leaks = stats->leaks, .below_min_keep = stats->below_min_keep};
+    ijepa_masks_result out = {.grid_height = masks->grid_h,
+                              .grid_width = masks->grid_w,
+                              .blocks = masks->blocks,
+                              .context_mean = stats->context_mean,
+                              .context_min = stats->context_min,
+                              .context_max = stats->context_max,
+                              .target_mean = stats->target_mean,
+                              .target_min = stats->target_min,
+                              .target_max = stats->target_max,
+                              .union_mean = stats->union_mean,
+                              .overlap_mean = stats->block_overlap_mean,
+                              .images = stats->images,
+                              .leaks = stats->leaks,
+                              .below_min_keep = stats->below_min_keep};
     for (int p = 0; p < masks->grid_h * masks->grid_w; p++) {
         out.never_context += stats->context_coverage[p] == 0;
         out.never_target += stats->target_coverage[p] == 0;
@@ -31,7 +40,8 @@ static ijepa_masks_result result_of(const masks_config *masks, const masks_stats
     return out;
 }
 
-static ij_status measure(ijepa_config *config, int64_t batches, const char *folder, ij_train_config *read, ijepa_masks_result *result, ij_error *err) {
+static ij_status measure(ijepa_config *config, int64_t batches, const char *folder, ij_train_config *read, ijepa_masks_result *result,
+                         ij_error *err) {
     masks_stats stats;
     IJ_TRY(api_config_read(config, read, NULL, 0, err));
     IJ_TRY(masks_measure(&read->masks, read->seed, batches, read->batch, &stats, err));

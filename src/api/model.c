@@ -14,7 +14,7 @@
 #define BATCH_MAX 4096
 #define PIXEL_BYTES_MAX ((int64_t)128 << 20) /* of a batch on its way to the device */
 #define PICTURE_BYTES_MAX ((int64_t)4 << 20) /* of one picture in it; a larger one is averaged down, as it was in training */
-#define CENTER_SIZE 224                       /* centre crop: this part of a short side of RESIZE_SIZE */
+#define CENTER_SIZE 224                      /* centre crop: this part of a short side of RESIZE_SIZE */
 #define RESIZE_SIZE 256
 
 struct ijepa_model {
@@ -24,11 +24,11 @@ struct ijepa_model {
     ij_weights *weights;
     ij_embedder *embedder;
     int batch;
-    int64_t picture_bytes;  /* a multiple of 16 */
-    ij_jepa_image *places;  /* [batch] */
-    uint8_t *pixels;        /* [batch, picture_bytes] */
+    int64_t picture_bytes; /* a multiple of 16 */
+    ij_jepa_image *places; /* [batch] */
+    uint8_t *pixels;       /* [batch, picture_bytes] */
     ij_image decoded, padded;
-    uint8_t *cut;           /* of the picture at hand */
+    uint8_t *cut; /* of the picture at hand */
     int64_t cut_capacity;
 };
 
@@ -44,7 +44,8 @@ static ij_status open_encoder(ijepa_model *m, const char *checkpoint, const gpu_
     IJ_TRY(ij_weights_create(m->device, &c->model, false, &m->weights, err));
     IJ_TRY(ij_weights_commit(m->weights, err));
     IJ_TRY(ij_checkpoint_read(checkpoint, m->weights, err));
-    return ij_embedder_create(m->device, &c->model, c->mean, c->std, m->batch, (uint64_t)(m->batch * m->picture_bytes), m->weights, &m->embedder, err);
+    return ij_embedder_create(m->device, &c->model, c->mean, c->std, m->batch, (uint64_t)(m->batch * m->picture_bytes), m->weights,
+                              &m->embedder, err);
 }
 
 static ij_status open_model(ijepa_model *m, const char *path, const gpu_device_desc *desc, ij_error *err) {
@@ -54,9 +55,16 @@ static ij_status open_model(ijepa_model *m, const char *path, const gpu_device_d
     IJ_TRY(ij_checkpoint_config(checkpoint, &m->config, &step, err));
     IJ_TRY(open_encoder(m, checkpoint, desc, err));
     const ij_model_config *c = &m->config.model;
-    m->info = (ijepa_model_info){.image_height = c->image_height, .image_width = c->image_width, .channels = c->channels, .patch_size = c->patch_size,
-                                 .patches = ij_patches(c), .dim = c->dim, .depth = c->depth, .heads = c->heads,
-                                 .parameters = m->weights->table.encoder_elements, .step = step};
+    m->info = (ijepa_model_info){.image_height = c->image_height,
+                                 .image_width = c->image_width,
+                                 .channels = c->channels,
+                                 .patch_size = c->patch_size,
+                                 .patches = ij_patches(c),
+                                 .dim = c->dim,
+                                 .depth = c->depth,
+                                 .heads = c->heads,
+                                 .parameters = m->weights->table.encoder_elements,
+                                 .step = step};
     memcpy(m->info.mean, m->config.mean, sizeof m->info.mean);
     memcpy(m->info.std, m->config.std, sizeof m->info.std);
     return IJ_OK;
@@ -74,8 +82,10 @@ ijepa_status ijepa_model_open(const char *path, const ijepa_device_options *devi
     if (status != IJ_OK) return api_result(status, &ours, err);
     model->batch = batch ? batch : BATCH_DEFAULT;
     status = open_model(model, path, &desc, &ours);
-    if (status == IJ_OK) *out = model;
-    else ijepa_model_close(model);
+    if (status == IJ_OK)
+        *out = model;
+    else
+        ijepa_model_close(model);
     return api_result(status, &ours, err);
 }
 
@@ -128,7 +138,8 @@ static ij_status place_picture(ijepa_model *m, const ij_image *image, int at, ij
 }
 
 static ij_status run(ijepa_model *m, int count, bool pooled, float *features, ij_error *err) {
-    return ij_embedder_run(m->embedder, m->places, count, m->pixels, (uint64_t)(count * m->picture_bytes), pooled ? features : NULL, pooled ? NULL : features, err);
+    return ij_embedder_run(m->embedder, m->places, count, m->pixels, (uint64_t)(count * m->picture_bytes), pooled ? features : NULL,
+                           pooled ? NULL : features, err);
 }
 
 static ij_status encode_files(ijepa_model *m, const char *const *paths, int64_t count, bool pooled, float *features, ij_error *err) {
@@ -144,7 +155,8 @@ static ij_status encode_files(ijepa_model *m, const char *const *paths, int64_t 
     return IJ_OK;
 }
 
-ijepa_status ijepa_model_encode_files(ijepa_model *model, const char *const *paths, int64_t count, bool pooled, float *features, ijepa_error *err) {
+ijepa_status ijepa_model_encode_files(ijepa_model *model, const char *const *paths, int64_t count, bool pooled, float *features,
+                                      ijepa_error *err) {
     API_NEED(model);
     API_NEED(paths);
     API_NEED(features);
@@ -159,15 +171,18 @@ ijepa_status ijepa_model_encode_file(ijepa_model *model, const char *path, bool 
     return ijepa_model_encode_files(model, &path, 1, pooled, features, err);
 }
 
-ijepa_status ijepa_model_encode(ijepa_model *model, const uint8_t *pixels, int height, int width, int channels, bool pooled, float *features,
-                                ijepa_error *err) {
+ijepa_status ijepa_model_encode(ijepa_model *model, const uint8_t *pixels, int height, int width, int channels, bool pooled,
+                                float *features, ijepa_error *err) {
     API_NEED(model);
     API_NEED(pixels);
     API_NEED(features);
     ij_error ours = {0};
-    bool possible = height > 0 && width > 0 && height <= IJ_IMAGE_SIDE_MAX && width <= IJ_IMAGE_SIDE_MAX && (int64_t)height * width <= IJ_IMAGE_PIXELS_MAX;
+    bool possible = height > 0 && width > 0 && height <= IJ_IMAGE_SIDE_MAX && width <= IJ_IMAGE_SIDE_MAX &&
+                    (int64_t)height * width <= IJ_IMAGE_PIXELS_MAX;
     if (!possible || (channels != 1 && channels != 3))
-        return api_result(ij_fail(&ours, IJ_ERROR_ARGUMENT, "ijepa_model_encode: pixels [%d, %d, %d]: a picture of 1 or 3 channels is expected", height, width, channels),
+        return api_result(ij_fail(&ours, IJ_ERROR_ARGUMENT,
+                                  "ijepa_model_encode: pixels [%d, %d, %d]: a picture of 1 or 3 channels is expected", height, width,
+                                  channels),
                           &ours, err);
     ij_image image = {.pixels = (uint8_t *)pixels, .width = width, .height = height, .channels = channels}; /* only read */
     ij_status status = place_picture(model, &image, 0, &ours);

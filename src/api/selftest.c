@@ -6,15 +6,20 @@
 #include <string.h>
 
 /* One case. A difference is the case's; a device that fails is the run's. */
-static ij_status run_case(gpu_device *device, const op_family *family, const op_desc *op, const op_case *c, ijepa_selftest_case *out, char *text,
-                          size_t text_bytes, ij_error *err) {
+static ij_status run_case(gpu_device *device, const op_family *family, const op_desc *op, const op_case *c, ijepa_selftest_case *out,
+                          char *text, size_t text_bytes, ij_error *err) {
     op_report report;
     const char *message;
     int messages = gpu_device_messages(device, &message);
     ij_status status = op_check(device, op, c, &report, err);
     if (status == IJ_ERROR_DEVICE || status == IJ_ERROR_MEMORY) return status;
-    *out = (ijepa_selftest_case){.family = family->name, .op = op->name, .name = c->name, .pass = status == IJ_OK, .text = text,
-                                 .error = report.error, .milliseconds = 1e3 * report.seconds};
+    *out = (ijepa_selftest_case){.family = family->name,
+                                 .op = op->name,
+                                 .name = c->name,
+                                 .pass = status == IJ_OK,
+                                 .text = text,
+                                 .error = report.error,
+                                 .milliseconds = 1e3 * report.seconds};
     snprintf(text, text_bytes, "%s", status == IJ_OK ? "" : err->text);
     if (gpu_device_messages(device, &message) > messages && out->pass) {
         out->pass = false;

@@ -8,14 +8,20 @@
 
 struct ijepa_trainer {
     ij_trainer *trainer;
-    int blocks;     /* target blocks of an image */
+    int blocks; /* target blocks of an image */
     bool no_files;
     char folder[4096];
 };
 
-static ij_status open_trainer(ijepa_config *config, const ijepa_trainer_options *options, ij_train_config *read, ijepa_trainer *out, ij_error *err) {
-    ij_trainer_options ours = {.device = api_device_desc(&options->device), .resume = options->resume, .checkpoint = options->checkpoint,
-                               .overwrite = options->overwrite, .no_files = options->no_files, .message = options->message, .user = options->user};
+static ij_status open_trainer(ijepa_config *config, const ijepa_trainer_options *options, ij_train_config *read, ijepa_trainer *out,
+                              ij_error *err) {
+    ij_trainer_options ours = {.device = api_device_desc(&options->device),
+                               .resume = options->resume,
+                               .checkpoint = options->checkpoint,
+                               .overwrite = options->overwrite,
+                               .no_files = options->no_files,
+                               .message = options->message,
+                               .user = options->user};
     IJ_TRY(api_config_read(config, read, NULL, 0, err));
     out->blocks = read->masks.blocks;
     out->no_files = options->no_files;
@@ -35,8 +41,10 @@ ijepa_status ijepa_trainer_open(ijepa_config *config, const ijepa_trainer_option
     if (status == IJ_OK) status = ij_alloc(&read, 1, sizeof *read, "configuration", &ours);
     if (status == IJ_OK) status = open_trainer(config, options ? options : &defaults, read, trainer, &ours);
     free(read);
-    if (status == IJ_OK) *out = trainer;
-    else free(trainer);
+    if (status == IJ_OK)
+        *out = trainer;
+    else
+        free(trainer);
     return api_result(status, &ours, err);
 }
 
@@ -56,12 +64,25 @@ ijepa_status ijepa_trainer_step(ijepa_trainer *trainer, ijepa_progress *progress
     ij_progress p;
     ij_status status = ij_trainer_step(trainer->trainer, &p, finished, &ours);
     if (status == IJ_OK)
-        *progress = (ijepa_progress){.step = p.step, .steps = p.steps, .epoch = p.epoch, .epochs = p.epochs, .loss = p.result.loss,
-                                     .regularizer = p.result.regularizer, .trivial_loss = p.trivial_loss, .learning_rate = p.lr,
-                                     .weight_decay = p.weight_decay, .momentum = p.momentum, .gradient_norm = p.result.gradient_norm,
-                                     .images_per_second = p.images_per_second, .seconds_left = p.seconds_left,
-                                     .context_patches = p.result.context_rows, .target_patches = p.result.target_rows / trainer->blocks,
-                                     .verdict = p.verdict, .reason = p.reason, .damaged_images = p.damaged_images, .skipped_steps = p.skipped_steps};
+        *progress = (ijepa_progress){.step = p.step,
+                                     .steps = p.steps,
+                                     .epoch = p.epoch,
+                                     .epochs = p.epochs,
+                                     .loss = p.result.loss,
+                                     .regularizer = p.result.regularizer,
+                                     .trivial_loss = p.trivial_loss,
+                                     .learning_rate = p.lr,
+                                     .weight_decay = p.weight_decay,
+                                     .momentum = p.momentum,
+                                     .gradient_norm = p.result.gradient_norm,
+                                     .images_per_second = p.images_per_second,
+                                     .seconds_left = p.seconds_left,
+                                     .context_patches = p.result.context_rows,
+                                     .target_patches = p.result.target_rows / trainer->blocks,
+                                     .verdict = p.verdict,
+                                     .reason = p.reason,
+                                     .damaged_images = p.damaged_images,
+                                     .skipped_steps = p.skipped_steps};
     return api_result(status, &ours, err);
 }
 
@@ -69,7 +90,8 @@ ijepa_status ijepa_trainer_save(ijepa_trainer *trainer, const char *path, ijepa_
     API_NEED(trainer);
     ij_error ours = {0};
     ij_status status = IJ_OK;
-    if (!path && trainer->no_files) status = ij_fail(&ours, IJ_ERROR_ARGUMENT, "ijepa_trainer_save: the trainer has no run folder (no_files): a path is needed");
+    if (!path && trainer->no_files)
+        status = ij_fail(&ours, IJ_ERROR_ARGUMENT, "ijepa_trainer_save: the trainer has no run folder (no_files): a path is needed");
     if (status == IJ_OK) status = ij_trainer_save(trainer->trainer, path, &ours);
     return api_result(status, &ours, err);
 }

@@ -29,14 +29,14 @@ typedef struct cli_option {
     const char *help;
     const char *fallback; /* what holds without it, shown in [ ]; NULL: nothing to say */
     cli_kind kind;
-    void *value;          /* bool, const char *, int64_t, cli_texts */
-    int64_t low;          /* CLI_INTEGER: least value */
+    void *value; /* bool, const char *, int64_t, cli_texts */
+    int64_t low; /* CLI_INTEGER: least value */
 } cli_option;
 
 typedef struct cli_environment {
     const char *device; /* NULL: not set */
     bool validation;
-    char cache[4096];   /* "": pipelines are not kept */
+    char cache[4096]; /* "": pipelines are not kept */
 } cli_environment;
 
 typedef struct cli_command {
@@ -44,8 +44,8 @@ typedef struct cli_command {
     const char *purpose;  /* one line */
     const char *operands; /* "CONFIG.yaml"; "" for none */
     int operands_min, operands_max;
-    const char *examples; /* lines */
-    const char *notes;    /* lines, or NULL */
+    const char *examples;                                                  /* lines */
+    const char *notes;                                                     /* lines, or NULL */
     int (*run)(const cli_environment *environment, int argc, char **argv); /* argv[0] is the command's name; returns the exit code */
 } cli_command;
 
@@ -55,11 +55,10 @@ typedef struct cli_common {
     bool validation, json;
 } cli_common;
 #define CLI_OPTION_DEVICE(common)                                                                                                          \
-    { "--device", "D", "index or part of a name, see: ijepa devices", "$IJEPA_DEVICE, else the best", CLI_TEXT, &(common).device, 0 }
+    {"--device", "D", "index or part of a name, see: ijepa devices", "$IJEPA_DEVICE, else the best", CLI_TEXT, &(common).device, 0}
 #define CLI_OPTION_VALIDATION(common)                                                                                                      \
-    { "--validation", NULL, "run with the Vulkan validation layers", NULL, CLI_FLAG, &(common).validation, 0 }
-#define CLI_OPTION_JSON(common)                                                                                                            \
-    { "--json", NULL, "print JSON instead of a table", NULL, CLI_FLAG, &(common).json, 0 }
+    {"--validation", NULL, "run with the Vulkan validation layers", NULL, CLI_FLAG, &(common).validation, 0}
+#define CLI_OPTION_JSON(common) {"--json", NULL, "print JSON instead of a table", NULL, CLI_FLAG, &(common).json, 0}
 
 /* Parses argv[1 ...] of a command; operands are moved to argv[1 ...] and counted in *operands. Returns -1 to go on, or the exit
  * code when --help was printed or something is wrong (then said on stderr). */

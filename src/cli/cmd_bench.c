@@ -25,8 +25,10 @@ static void print_json_row(cli_json *json, const ijepa_bench_row *row) {
 }
 
 static void print_head(const table *t) {
-    if (t->step) printf("%-34s %6s %10s %7s %10s %8s\n", "op", "times", "ms a step", "share", "GFLOP/s", "GB/s");
-    else printf("%-44s %10s %10s %8s%s  %s\n", "what", "ms", "GFLOP/s", "GB/s", t->openblas ? "  OpenBLAS  speed-up" : "", "verified");
+    if (t->step)
+        printf("%-34s %6s %10s %7s %10s %8s\n", "op", "times", "ms a step", "share", "GFLOP/s", "GB/s");
+    else
+        printf("%-44s %10s %10s %8s%s  %s\n", "what", "ms", "GFLOP/s", "GB/s", t->openblas ? "  OpenBLAS  speed-up" : "", "verified");
 }
 
 static void on_row(void *user, const ijepa_bench_row *row) {
@@ -61,14 +63,15 @@ static void print_step(const table *t, const ijepa_bench_step *step) {
     for (int i = 0; i < t->count; i++) {
         const ijepa_bench_row *row = &t->rows[i];
         double seconds = 1e-3 * row->milliseconds;
-        printf("%-34s %6d %10.3f %6.1f%% %10.1f %8.1f\n", row->name, row->runs, row->milliseconds, 100 * row->milliseconds / total, row->gflops / seconds,
-               row->gbytes / seconds);
+        printf("%-34s %6d %10.3f %6.1f%% %10.1f %8.1f\n", row->name, row->runs, row->milliseconds, 100 * row->milliseconds / total,
+               row->gflops / seconds, row->gbytes / seconds);
     }
     if (t->count) printf("%-34s %6s %10.3f (each op by itself, with timestamps)\n\n", "all", "", total);
     printf("step               %.3f ms, %.1f images/s", step->milliseconds, step->images_per_second);
     if (step->gflops > 0) printf(", %.1f GFLOP, %.1f GFLOP/s", step->gflops, step->gflops / (1e-3 * step->milliseconds));
     printf("\nrows of an image   %.1f context, %.1f target\n", step->context_rows, step->target_rows);
-    printf("recorded           %d dispatches, %d barriers; %s of device memory\n", step->dispatches, step->barriers, text_bytes(step->device_bytes, bytes));
+    printf("recorded           %d dispatches, %d barriers; %s of device memory\n", step->dispatches, step->barriers,
+           text_bytes(step->device_bytes, bytes));
     if (!t->count) printf("This device has no timestamps: no time by op.\n");
 }
 
@@ -123,7 +126,8 @@ static int run(const cli_environment *environment, int argc, char **argv) {
     bool step = strcmp(what, "step") == 0;
     if (!step && strcmp(what, "matmul") != 0 && strcmp(what, "ops") != 0) {
         const char *nearest = cli_nearest(what, names, CLI_COUNT(names));
-        return cli_usage("bench", "no benchmark is called \"%s\"; %s%s", what, nearest ? "did you mean " : "there are matmul, ops, step", nearest ? nearest : "");
+        return cli_usage("bench", "no benchmark is called \"%s\"; %s%s", what, nearest ? "did you mean " : "there are matmul, ops, step",
+                         nearest ? nearest : "");
     }
     if (step && operands < 2) return cli_usage("bench", "step needs a configuration: ijepa bench step CONFIG.yaml");
     if (!step && operands > 1) return cli_usage("bench", "%s takes no configuration: \"%s\" is one word too many", what, argv[2]);
@@ -134,8 +138,17 @@ static int run(const cli_environment *environment, int argc, char **argv) {
     if (step && cli_config(argv[2], &assignments, &config, &err) != IJEPA_OK) return cli_fail(&err);
     cli_json json = {.file = stdout};
     table t = {.step = step, .openblas = openblas, .json = common.json ? &json : NULL};
-    ijepa_bench_options ask = {.device = cli_device(&common, environment), .what = what, .op = op, .m = m, .n = n, .k = k, .runs = (int)runs,
-                               .openblas = openblas, .config = config, .on_row = on_row, .user = &t};
+    ijepa_bench_options ask = {.device = cli_device(&common, environment),
+                               .what = what,
+                               .op = op,
+                               .m = m,
+                               .n = n,
+                               .k = k,
+                               .runs = (int)runs,
+                               .openblas = openblas,
+                               .config = config,
+                               .on_row = on_row,
+                               .user = &t};
     code = measure(&ask, &t);
     free(t.rows);
     ijepa_config_destroy(config);

@@ -11,8 +11,10 @@ static void print_table(const ijepa_device_info *infos, int count) {
         printf("     driver     %s, Vulkan %s\n", d->driver, d->api);
         printf("     memory     %s, %s free, tensors up to %s\n", text_bytes(d->memory_bytes, memory), text_bytes(d->free_bytes, unused),
                text_bytes(d->tensor_bytes_max, tensor));
-        if (d->subgroup_min == d->subgroup_max) printf("     subgroup   %u lanes", d->subgroup_size);
-        else printf("     subgroup   %u lanes (%u to %u)", d->subgroup_size, d->subgroup_min, d->subgroup_max);
+        if (d->subgroup_min == d->subgroup_max)
+            printf("     subgroup   %u lanes", d->subgroup_size);
+        else
+            printf("     subgroup   %u lanes (%u to %u)", d->subgroup_size, d->subgroup_min, d->subgroup_max);
         printf(", %s shared memory\n", text_bytes(d->shared_bytes, memory));
         if (!d->usable) printf("     NOT usable: %s\n", d->why_not);
     }

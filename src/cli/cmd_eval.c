@@ -12,13 +12,13 @@ static void on_progress(void *user, const char *what, int64_t done, int64_t tota
 }
 
 static void print_table(const ijepa_eval_result *r) {
-    printf("%lld training images, %lld test images, %lld classes; kNN: k %d, temperature %g; seed %llu\n\n", (long long)r->train_images, (long long)r->test_images,
-           (long long)r->classes, r->knn_k, r->knn_temperature, (unsigned long long)r->seed);
+    printf("%lld training images, %lld test images, %lld classes; kNN: k %d, temperature %g; seed %llu\n\n", (long long)r->train_images,
+           (long long)r->test_images, (long long)r->classes, r->knn_k, r->knn_temperature, (unsigned long long)r->seed);
     printf("%-26s %5s  %-23s %-23s\n", "features", "dim", "kNN % [95 % interval]", "linear % [95 % interval]");
     for (int i = 0; i < r->rows; i++) {
         const ijepa_eval_row *row = &r->row[i];
-        printf("%-26s %5d  %5.2f [%5.2f, %5.2f]    %5.2f [%5.2f, %5.2f]\n", row->features, row->dim, row->knn, row->knn_low, row->knn_high, row->linear,
-               row->linear_low, row->linear_high);
+        printf("%-26s %5d  %5.2f [%5.2f, %5.2f]    %5.2f [%5.2f, %5.2f]\n", row->features, row->dim, row->knn, row->knn_low, row->knn_high,
+               row->linear, row->linear_low, row->linear_high);
     }
     char time[32];
     if (r->damaged_images) printf("\n%lld images could not be decoded and were left out\n", (long long)r->damaged_images);
@@ -74,9 +74,17 @@ static int run(const cli_environment *environment, int argc, char **argv) {
     };
     int operands, code = cli_parse(&cmd_eval, options, CLI_COUNT(options), argc, argv, &operands);
     if (code >= 0) return code;
-    if (k > 1000000 || iterations > 1000000 || batch > 65536) return cli_usage("eval", "--k and --probe-iterations are at most 1000000, --batch 65536");
-    ijepa_eval_options ask = {.device = cli_device(&common, environment), .train = train, .test = test, .train_limit = train_limit, .test_limit = test_limit,
-                              .knn_k = (int)k, .probe_iterations = (int)iterations, .seed = (uint64_t)seed, .batch = (int)batch,
+    if (k > 1000000 || iterations > 1000000 || batch > 65536)
+        return cli_usage("eval", "--k and --probe-iterations are at most 1000000, --batch 65536");
+    ijepa_eval_options ask = {.device = cli_device(&common, environment),
+                              .train = train,
+                              .test = test,
+                              .train_limit = train_limit,
+                              .test_limit = test_limit,
+                              .knn_k = (int)k,
+                              .probe_iterations = (int)iterations,
+                              .seed = (uint64_t)seed,
+                              .batch = (int)batch,
                               .progress = isatty(STDERR_FILENO) ? on_progress : NULL};
     ijepa_eval_result result;
     ijepa_error err;
@@ -93,7 +101,8 @@ const cli_command cmd_eval = {
     .operands = "RUN|CHECKPOINT",
     .operands_min = 1,
     .operands_max = 1,
-    .notes = "The trained target encoder stands beside its own random initialisation and raw pixels: what training has added is the difference.\n",
+    .notes = "The trained target encoder stands beside its own random initialisation and raw pixels: what training has added is the "
+             "difference.\n",
     .examples = "  ijepa eval runs/fashion\n"
                 "  ijepa eval runs/photos --train photos/train --test photos/val --k 20 --json\n",
     .run = run,

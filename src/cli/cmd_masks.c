@@ -3,11 +3,13 @@
 
 static void print_table(const ijepa_masks_result *r, const char *folder) {
     int patches = r->grid_height * r->grid_width;
-    printf("grid           %d x %d = %d patches, %d target block%s an image, %lld images\n", r->grid_height, r->grid_width, patches, r->blocks,
-           r->blocks == 1 ? "" : "s", (long long)r->images);
+    printf("grid           %d x %d = %d patches, %d target block%s an image, %lld images\n", r->grid_height, r->grid_width, patches,
+           r->blocks, r->blocks == 1 ? "" : "s", (long long)r->images);
     printf("%-14s %8s %8s %8s   of the patches\n", "", "mean", "least", "most");
-    printf("%-14s %8.3f %8.3f %8.3f   (%.1f patches)\n", "context", r->context_mean, r->context_min, r->context_max, r->context_mean * patches);
-    printf("%-14s %8.3f %8.3f %8.3f   (%.1f patches)\n", "target block", r->target_mean, r->target_min, r->target_max, r->target_mean * patches);
+    printf("%-14s %8.3f %8.3f %8.3f   (%.1f patches)\n", "context", r->context_mean, r->context_min, r->context_max,
+           r->context_mean * patches);
+    printf("%-14s %8.3f %8.3f %8.3f   (%.1f patches)\n", "target block", r->target_mean, r->target_min, r->target_max,
+           r->target_mean * patches);
     printf("%-14s %8.3f\n", "any target", r->union_mean);
     printf("%-14s %8.3f                     in two or more blocks\n", "overlap", r->overlap_mean);
     printf("leaks          %lld images have a target patch in their context\n", (long long)r->leaks);
@@ -59,8 +61,10 @@ static int run(const cli_environment *environment, int argc, char **argv) {
     ijepa_status status = ijepa_masks(config, batches, folder, &result, &err);
     ijepa_config_destroy(config);
     if (status != IJEPA_OK) return cli_fail(&err);
-    if (common.json) print_json(&result);
-    else print_table(&result, folder);
+    if (common.json)
+        print_json(&result);
+    else
+        print_table(&result, folder);
     return CLI_DONE;
 }
 

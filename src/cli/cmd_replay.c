@@ -8,11 +8,14 @@ static void print_table(const ijepa_replay_result *r) {
     printf("%-40s %8s %12s %12s %12s  %s\n", "tensors", "count", "largest abs", "relative L2", "tolerance", "verdict");
     for (int i = 0; i < r->group_count; i++) {
         const ijepa_replay_row *g = &r->groups[i];
-        printf("%-40s %8d %12.3e %12.3e %12.0e  %s\n", g->name, g->tensors, g->max_abs, g->rel_l2, g->tolerance, g->pass ? "agrees" : "DIFFERS");
+        printf("%-40s %8d %12.3e %12.3e %12.0e  %s\n", g->name, g->tensors, g->max_abs, g->rel_l2, g->tolerance,
+               g->pass ? "agrees" : "DIFFERS");
     }
     for (int i = 0; i < r->tensor_count; i++) {
         const ijepa_replay_row *t = &r->tensors[i];
-        if (!t->pass) printf("DIFFERS  %s: relative L2 error %.3e, tolerance %.0e, largest absolute error %.3e\n", t->name, t->rel_l2, t->tolerance, t->max_abs);
+        if (!t->pass)
+            printf("DIFFERS  %s: relative L2 error %.3e, tolerance %.0e, largest absolute error %.3e\n", t->name, t->rel_l2, t->tolerance,
+                   t->max_abs);
     }
     if (r->validation_messages) printf("The validation layers gave %d messages.\n", r->validation_messages);
     printf("%s: %d tensors\n", r->pass ? "agrees" : "DIFFERS", r->tensor_count);

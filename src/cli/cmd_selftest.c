@@ -26,8 +26,10 @@ static void on_case(void *user, const ijepa_selftest_case *c) {
     if (i == FAMILIES_MAX) i--;
     family *f = &t->families[i];
     if (i == t->count) f->name = c->family, t->count++;
-    if (c->pass) f->passed++;
-    else f->failed++;
+    if (c->pass)
+        f->passed++;
+    else
+        f->failed++;
     if (c->pass && c->error > f->worst) f->worst = c->error;
     f->milliseconds += c->milliseconds;
     if (t->json) {
@@ -51,7 +53,8 @@ static void on_case(void *user, const ijepa_selftest_case *c) {
 static void print_summary(const tally *t, int passed, int failed) {
     printf("\n%-12s %8s %8s %22s %12s\n", "family", "passed", "failed", "largest error/tolerance", "device ms");
     for (int i = 0; i < t->count; i++)
-        printf("%-12s %8d %8d %22.3f %12.1f\n", t->families[i].name, t->families[i].passed, t->families[i].failed, t->families[i].worst, t->families[i].milliseconds);
+        printf("%-12s %8d %8d %22.3f %12.1f\n", t->families[i].name, t->families[i].passed, t->families[i].failed, t->families[i].worst,
+               t->families[i].milliseconds);
     printf("%s: %d of %d cases agree with the reference in double precision.\n", failed ? "FAILED" : "passed", passed, passed + failed);
 }
 
@@ -93,8 +96,9 @@ const cli_command cmd_selftest = {
     .name = "selftest",
     .purpose = "run every case of every op on the device and compare with the reference",
     .operands = "",
-    .notes = "Each case has seeded inputs and poisoned outputs with guard bytes around them. It runs twice, the bits must be the same, and\n"
-             "an element moved by four tolerances must be noticed.\n",
+    .notes =
+        "Each case has seeded inputs and poisoned outputs with guard bytes around them. It runs twice, the bits must be the same, and\n"
+        "an element moved by four tolerances must be noticed.\n",
     .examples = "  ijepa selftest\n"
                 "  ijepa selftest --device 1 --op attention --verbose\n",
     .run = run,

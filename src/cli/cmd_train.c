@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PLAIN_SECONDS 5.0   /* between lines when the output is not a terminal */
+#define PLAIN_SECONDS 5.0 /* between lines when the output is not a terminal */
 #define REDRAW_SECONDS 0.1
 
 /* ---- stopping ---- */
@@ -34,8 +34,8 @@ static void catch_signals(void) {
 
 typedef struct display {
     bool quiet, terminal;
-    bool line_open;   /* the self-overwriting line stands on the terminal */
-    double shown_at;  /* seconds; 0: never */
+    bool line_open;  /* the self-overwriting line stands on the terminal */
+    double shown_at; /* seconds; 0: never */
     int64_t shown_step;
     char verdict[32];
 } display;
@@ -77,8 +77,10 @@ static void format_line(const ijepa_progress *p, int columns, char *out, size_t 
         snprintf(parts[2], sizeof parts[2], "%.*f img/s", p->images_per_second < 99.95 ? 1 : 0, p->images_per_second);
         snprintf(parts[3], sizeof parts[3], "%s left", text_duration(p->seconds_left, left));
     }
-    if (p->regularizer != 0) snprintf(parts[4], sizeof parts[4], "loss %.4f +%.4f", p->loss, p->regularizer);
-    else snprintf(parts[4], sizeof parts[4], "loss %.4f", p->loss);
+    if (p->regularizer != 0)
+        snprintf(parts[4], sizeof parts[4], "loss %.4f +%.4f", p->loss, p->regularizer);
+    else
+        snprintf(parts[4], sizeof parts[4], "loss %.4f", p->loss);
     snprintf(parts[5], sizeof parts[5], "lr %.1e", p->learning_rate);
     snprintf(parts[6], sizeof parts[6], "%s", p->verdict);
     for (int i = 0; i < 7; i++) {
@@ -105,7 +107,8 @@ static void show(display *d, const ijepa_progress *p, bool last) {
     if (p->step == 0) return; /* nothing has finished yet */
     if (!d->quiet) show_verdict(d, p);
     double now = seconds_now();
-    bool due = d->shown_at == 0 || now - d->shown_at >= (d->terminal ? REDRAW_SECONDS : PLAIN_SECONDS) || (last && p->step != d->shown_step);
+    bool due =
+        d->shown_at == 0 || now - d->shown_at >= (d->terminal ? REDRAW_SECONDS : PLAIN_SECONDS) || (last && p->step != d->shown_step);
     if (d->quiet || !due) return;
     char line[400];
     format_line(p, d->terminal ? columns_of_terminal() : 160, line, sizeof line);
@@ -135,8 +138,10 @@ static ijepa_status make_config(const request *r, ijepa_config **out, ijepa_erro
     if (status != IJEPA_OK) return status;
     if (r->data) status = cli_config_text(*out, "data.path", r->data, err);
     if (r->out && status == IJEPA_OK) status = cli_config_text(*out, "logging.folder", r->out, err);
-    if (r->steps >= 0 && status == IJEPA_OK) snprintf(number, sizeof number, "optimization.steps=%lld", (long long)r->steps), status = ijepa_config_set(*out, number, err);
-    if (r->seed >= 0 && status == IJEPA_OK) snprintf(number, sizeof number, "meta.seed=%lld", (long long)r->seed), status = ijepa_config_set(*out, number, err);
+    if (r->steps >= 0 && status == IJEPA_OK)
+        snprintf(number, sizeof number, "optimization.steps=%lld", (long long)r->steps), status = ijepa_config_set(*out, number, err);
+    if (r->seed >= 0 && status == IJEPA_OK)
+        snprintf(number, sizeof number, "meta.seed=%lld", (long long)r->seed), status = ijepa_config_set(*out, number, err);
     if (status != IJEPA_OK) ijepa_config_destroy(*out);
     return status;
 }
@@ -153,15 +158,21 @@ static int stopped(ijepa_trainer *trainer, const request *r, display *d, const i
         cli_fail(&err);
         return code;
     }
-    fprintf(stderr, "ijepa: stopped; a checkpoint is saved\n  hint: to continue: ijepa train --resume --out %s\n", ijepa_trainer_folder(trainer));
+    fprintf(stderr, "ijepa: stopped; a checkpoint is saved\n  hint: to continue: ijepa train --resume --out %s\n",
+            ijepa_trainer_folder(trainer));
     return code;
 }
 
 static int train(const request *r, ijepa_config *config, const ijepa_device_options *device) {
     char folder[4200];
     display d = {.quiet = r->quiet, .terminal = isatty(STDOUT_FILENO) && !r->quiet};
-    ijepa_trainer_options options = {.device = *device, .resume = r->resume, .checkpoint = r->checkpoint, .overwrite = r->overwrite, .no_files = r->no_files,
-                                     .message = on_message, .user = &d};
+    ijepa_trainer_options options = {.device = *device,
+                                     .resume = r->resume,
+                                     .checkpoint = r->checkpoint,
+                                     .overwrite = r->overwrite,
+                                     .no_files = r->no_files,
+                                     .message = on_message,
+                                     .user = &d};
     ijepa_trainer *trainer;
     ijepa_error err;
     ijepa_progress progress = {0};
@@ -170,7 +181,8 @@ static int train(const request *r, ijepa_config *config, const ijepa_device_opti
     catch_signals();
     snprintf(folder, sizeof folder, "%s", ijepa_trainer_folder(trainer));
     ijepa_status status = IJEPA_OK;
-    while (!finished && !stop_signal && (status = ijepa_trainer_step(trainer, &progress, &finished, &err)) == IJEPA_OK) show(&d, &progress, finished);
+    while (!finished && !stop_signal && (status = ijepa_trainer_step(trainer, &progress, &finished, &err)) == IJEPA_OK)
+        show(&d, &progress, finished);
     int code = CLI_DONE;
     if (status != IJEPA_OK) {
         close_line(&d);
@@ -230,7 +242,8 @@ static int run(const cli_environment *environment, int argc, char **argv) {
     int operands, code = cli_parse(&cmd_train, options, CLI_COUNT(options), argc, argv, &operands);
     if (code >= 0) return code;
     if (operands) r.config = argv[1];
-    if (!r.config && !(r.resume && r.out)) return cli_usage("train", "a configuration is needed: ijepa train CONFIG.yaml, or to continue: ijepa train --resume --out RUN");
+    if (!r.config && !(r.resume && r.out))
+        return cli_usage("train", "a configuration is needed: ijepa train CONFIG.yaml, or to continue: ijepa train --resume --out RUN");
     if (r.resume && r.overwrite) return cli_usage("train", "--resume and --overwrite exclude each other");
     ijepa_device_options device = cli_device(&common, environment);
     return prepare(&r, &device);

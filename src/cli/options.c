@@ -66,8 +66,8 @@ static void print_option(const cli_option *option) {
 }
 
 static void print_help(const cli_command *command, const cli_option *options, int option_count) {
-    printf("ijepa %s: %s\n\nUsage: ijepa %s%s%s [OPTIONS]\n\nOptions\n", command->name, command->purpose, command->name, *command->operands ? " " : "",
-           command->operands);
+    printf("ijepa %s: %s\n\nUsage: ijepa %s%s%s [OPTIONS]\n\nOptions\n", command->name, command->purpose, command->name,
+           *command->operands ? " " : "", command->operands);
     for (int i = 0; i < option_count; i++) print_option(&options[i]);
     printf("  %-22s %s\n", "--help", "this text");
     if (command->notes) printf("\n%s", command->notes);
@@ -101,7 +101,8 @@ static int store(const cli_command *command, const cli_option *option, const cha
         errno = 0;
         *(int64_t *)option->value = strtoll(text, &end, 10);
         if (!*text || *end || errno) return cli_usage(command->name, "%s %s: a whole number is expected", option->name, text);
-        if (*(int64_t *)option->value < option->low) return cli_usage(command->name, "%s %s: it must be at least %lld", option->name, text, (long long)option->low);
+        if (*(int64_t *)option->value < option->low)
+            return cli_usage(command->name, "%s %s: it must be at least %lld", option->name, text, (long long)option->low);
         break;
     }
     return -1;
@@ -138,7 +139,8 @@ int cli_parse(const cli_command *command, const cli_option *options, int option_
             int code = parse_option(command, options, option_count, argc, argv, &i);
             if (code >= 0) return code;
         } else if (*operands == command->operands_max) {
-            return cli_usage(command->name, "\"%s\" is one word too many; usage: ijepa %s %s [OPTIONS]", argv[i], command->name, command->operands);
+            return cli_usage(command->name, "\"%s\" is one word too many; usage: ijepa %s %s [OPTIONS]", argv[i], command->name,
+                             command->operands);
         } else {
             argv[++*operands] = argv[i]; /* never ahead of i */
         }

@@ -14,9 +14,12 @@ cli_environment cli_environment_read(void) {
     if (device && *device) environment.device = device;
     environment.validation = validation && *validation && strcmp(validation, "0") != 0;
     int length = 0;
-    if (cache) length = snprintf(environment.cache, sizeof environment.cache, "%s", cache);
-    else if (xdg && *xdg) length = snprintf(environment.cache, sizeof environment.cache, "%s/ijepa", xdg);
-    else if (home && *home) length = snprintf(environment.cache, sizeof environment.cache, "%s/.cache/ijepa", home);
+    if (cache)
+        length = snprintf(environment.cache, sizeof environment.cache, "%s", cache);
+    else if (xdg && *xdg)
+        length = snprintf(environment.cache, sizeof environment.cache, "%s/ijepa", xdg);
+    else if (home && *home)
+        length = snprintf(environment.cache, sizeof environment.cache, "%s/.cache/ijepa", home);
     if (length < 0 || (size_t)length >= sizeof environment.cache) environment.cache[0] = 0;
     return environment;
 }
@@ -44,10 +47,14 @@ ijepa_device_options cli_device(const cli_common *common, const cli_environment 
 static void quoted(FILE *file, const char *text) {
     fputc('"', file);
     for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\') fprintf(file, "\\%c", *c);
-        else if (*c == '\n') fputs("\\n", file);
-        else if (*c < 0x20) fprintf(file, "\\u%04x", *c);
-        else fputc(*c, file);
+        if (*c == '"' || *c == '\\')
+            fprintf(file, "\\%c", *c);
+        else if (*c == '\n')
+            fputs("\\n", file);
+        else if (*c < 0x20)
+            fprintf(file, "\\u%04x", *c);
+        else
+            fputc(*c, file);
     }
     fputc('"', file);
 }
@@ -79,8 +86,10 @@ void json_text(cli_json *json, const char *key, const char *value) { before(json
 
 void json_number(cli_json *json, const char *key, double value) {
     before(json, key);
-    if (isfinite(value)) fprintf(json->file, "%.9g", value);
-    else fputs("null", json->file);
+    if (isfinite(value))
+        fprintf(json->file, "%.9g", value);
+    else
+        fputs("null", json->file);
 }
 
 void json_integer(cli_json *json, const char *key, int64_t value) { before(json, key), fprintf(json->file, "%lld", (long long)value); }
@@ -101,8 +110,10 @@ const char *text_bytes(uint64_t bytes, char out[32]) {
 const char *text_duration(double seconds, char out[32]) {
     if (!(seconds >= 0) || seconds > 1e9) return snprintf(out, 32, "-"), out;
     long long whole = (long long)(seconds + 0.5);
-    if (whole >= 3600) snprintf(out, 32, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
-    else snprintf(out, 32, "%lld:%02lld", whole / 60, whole % 60);
+    if (whole >= 3600)
+        snprintf(out, 32, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+    else
+        snprintf(out, 32, "%lld:%02lld", whole / 60, whole % 60);
     return out;
 }
 

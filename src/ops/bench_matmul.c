@@ -12,8 +12,8 @@
 #define ELEMENTS_MAX ((int64_t)1 << 30)
 
 /* cblas_sgemm as every CBLAS declares it; its enums are ints. */
-typedef void (*sgemm_function)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
-                               float beta, float *c, int ldc);
+typedef void (*sgemm_function)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda,
+                               const float *b, int ldb, float beta, float *c, int ldc);
 enum { CBLAS_ROW_MAJOR = 101, CBLAS_NO_TRANS = 111, CBLAS_TRANS = 112 };
 
 typedef struct product {
@@ -32,8 +32,12 @@ static void product_free(product *p) {
     if (p->library) dlclose(p->library);
 }
 
-static float a_at(const product *p, int64_t i, int64_t l) { return p->a[p->desc->form == OP_MATMUL_TN ? l * p->desc->m + i : i * p->desc->k + l]; }
-static float b_at(const product *p, int64_t l, int64_t j) { return p->b[p->desc->form == OP_MATMUL_NT ? j * p->desc->k + l : l * p->desc->n + j]; }
+static float a_at(const product *p, int64_t i, int64_t l) {
+    return p->a[p->desc->form == OP_MATMUL_TN ? l * p->desc->m + i : i * p->desc->k + l];
+}
+static float b_at(const product *p, int64_t l, int64_t j) {
+    return p->b[p->desc->form == OP_MATMUL_NT ? j * p->desc->k + l : l * p->desc->n + j];
+}
 
 /* Uniform in [-1, 1). */
 static void fill(float *values, int64_t count, uint32_t stream) {
@@ -50,17 +54,20 @@ static ij_status verify(const product *p, const char *whose, ij_error *err) {
     double size = sqrt((double)d->k) / 3, tolerance = op_tolerance(d->k);
     for (uint32_t s = 0; s < SAMPLES; s++) {
         philox_words w = philox(7, 0, s, 0, 0, PHILOX_STREAM_TEST);
-        int64_t i = s < 4 ? (s & 1 ? d->m - 1 : 0) : (int64_t)(w.x % (uint64_t)d->m), j = s < 4 ? (s & 2 ? d->n - 1 : 0) : (int64_t)(w.y % (uint64_t)d->n);
+        int64_t i = s < 4 ? (s & 1 ? d->m - 1 : 0) : (int64_t)(w.x % (uint64_t)d->m),
+                j = s < 4 ? (s & 2 ? d->n - 1 : 0) : (int64_t)(w.y % (uint64_t)d->n);
         double sum = 0, got = (double)p->c[i * d->n + j];
         for (int64_t l = 0; l < d->k; l++) sum += (double)a_at(p, i, l) * (double)b_at(p, l, j);
         if (!(fabs(got - sum) <= tolerance * (fabs(sum) + size)))
-            return ij_fail(err, IJ_ERROR_MISMATCH, "%s: m %lld, n %lld, k %lld: element (%lld, %lld) is %.9g, it should be %.9g", whose, (long long)d->m,
-                           (long long)d->n, (long long)d->k, (long long)i, (long long)j, got, sum);
+            return ij_fail(err, IJ_ERROR_MISMATCH, "%s: m %lld, n %lld, k %lld: element (%lld, %lld) is %.9g, it should be %.9g", whose,
+                           (long long)d->m, (long long)d->n, (long long)d->k, (long long)i, (long long)j, got, sum);
     }
     return IJ_OK;
 }
 
-static int by_size(const void *x, const void *y) { return (*(const double *)x > *(const double *)y) - (*(const double *)x < *(const double *)y); }
+static int by_size(const void *x, const void *y) {
+    return (*(const double *)x > *(const double *)y) - (*(const double *)x < *(const double *)y);
+}
 
 static double median(double *values, int count) {
     qsort(values, (size_t)count, sizeof *values, by_size);
@@ -78,7 +85,8 @@ static ij_status prepare(product *p, gpu_device *device, ij_error *err) {
     IJ_TRY(gpu_reserve(p->arena, 4 * (uint64_t)(d->m * d->k), "a", &p->da, err));
     IJ_TRY(gpu_reserve(p->arena, 4 * (uint64_t)(d->n * d->k), "b", &p->db, err));
     IJ_TRY(gpu_reserve(p->arena, 4 * (uint64_t)(d->m * d->n), "c", &p->dc, err));
-    op_matmul_desc desc = {.form = d->form, .m = (uint32_t)d->m, .n = (uint32_t)d->n, .k = (uint32_t)d->k, .a = p->da, .b = p->db, .c = p->dc};
+    op_matmul_desc desc = {
+        .form = d->form, .m = (uint32_t)d->m, .n = (uint32_t)d->n, .k = (uint32_t)d->k, .a = p->da, .b = p->db, .c = p->dc};
     desc.rows.max = d->form == OP_MATMUL_TN ? desc.k : desc.m;
     uint64_t scratch = op_matmul_scratch(device, &desc);
     if (scratch) IJ_TRY(gpu_reserve(p->arena, scratch, "scratch", &desc.scratch, err));
@@ -121,10 +129,13 @@ static ij_status time_openblas(product *p, double *times, double *seconds, ij_er
     int lda = (int)(d->form == OP_MATMUL_TN ? d->m : d->k), ldb = (int)(d->form == OP_MATMUL_NT ? d->k : d->n);
     for (int r = -1; r < d->runs; r++) { /* the first run starts its threads */
         double begin = ij_seconds();
-        sgemm(CBLAS_ROW_MAJOR, d->form == OP_MATMUL_TN ? CBLAS_TRANS : CBLAS_NO_TRANS, d->form == OP_MATMUL_NT ? CBLAS_TRANS : CBLAS_NO_TRANS, (int)d->m,
-              (int)d->n, (int)d->k, 1, p->a, lda, p->b, ldb, 0, p->c, (int)d->n);
-        if (r >= 0) times[r] = ij_seconds() - begin;
-        else IJ_TRY(verify(p, "OpenBLAS", err));
+        sgemm(CBLAS_ROW_MAJOR, d->form == OP_MATMUL_TN ? CBLAS_TRANS : CBLAS_NO_TRANS,
+              d->form == OP_MATMUL_NT ? CBLAS_TRANS : CBLAS_NO_TRANS, (int)d->m, (int)d->n, (int)d->k, 1, p->a, lda, p->b, ldb, 0, p->c,
+              (int)d->n);
+        if (r >= 0)
+            times[r] = ij_seconds() - begin;
+        else
+            IJ_TRY(verify(p, "OpenBLAS", err));
     }
     *seconds = median(times, d->runs);
     return IJ_OK;
@@ -145,7 +156,8 @@ ij_status matmul_bench(gpu_device *device, const matmul_bench_desc *desc, matmul
     int64_t m = desc->m, n = desc->n, k = desc->k, side = ELEMENTS_MAX;
     *out = (matmul_bench_result){0};
     if (m < 1 || n < 1 || k < 1 || m > side || n > side || k > side || m * k > side || n * k > side || m * n > side)
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "matmul: m %lld, n %lld, k %lld: all must be positive and no matrix larger than 2^30 elements", (long long)m,
+        return ij_fail(err, IJ_ERROR_ARGUMENT,
+                       "matmul: m %lld, n %lld, k %lld: all must be positive and no matrix larger than 2^30 elements", (long long)m,
                        (long long)n, (long long)k);
     if (desc->runs < 1) return ij_fail(err, IJ_ERROR_ARGUMENT, "matmul: %d runs; at least 1 is needed", desc->runs);
     product p = {.desc = desc};

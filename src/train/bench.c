@@ -20,7 +20,7 @@ typedef struct bench {
     uint64_t image_bytes;
     bool initialised; /* the weights */
     int64_t step;
-    double *seconds;       /* [runs] */
+    double *seconds; /* [runs] */
 } bench;
 
 static void bench_free(bench *b) {
@@ -42,16 +42,28 @@ static ij_status make_images(bench *b, ij_error *err) {
         memcpy(b->pixels + 16 * i, &w, 16);
     }
     for (int i = 0; i < batch; i++)
-        b->images[i] = (ij_jepa_image){.offset = (uint64_t)i * b->image_bytes, .width = m->image_width, .height = m->image_height, .channels = m->channels,
-                                       .crop_w = (float)m->image_width, .crop_h = (float)m->image_height, .sample = (uint32_t)i};
+        b->images[i] = (ij_jepa_image){.offset = (uint64_t)i * b->image_bytes,
+                                       .width = m->image_width,
+                                       .height = m->image_height,
+                                       .channels = m->channels,
+                                       .crop_w = (float)m->image_width,
+                                       .crop_h = (float)m->image_height,
+                                       .sample = (uint32_t)i};
     return IJ_OK;
 }
 
 static ij_status make_step(bench *b, bool profile, ij_error *err) {
     const ij_train_config *c = b->config;
-    ij_jepa_desc desc = {.model = c->model, .masks = c->masks, .batch = c->batch, .accumulation = c->accumulation, .loss = c->loss,
-                         .pixel_bytes = (uint64_t)c->batch * b->image_bytes, .vicreg = c->regularizer == IJ_REGULARIZER_VICREG,
-                         .vicreg_weight = c->regularizer_weight, .vicreg_covariance = c->regularizer_covariance, .profile = profile};
+    ij_jepa_desc desc = {.model = c->model,
+                         .masks = c->masks,
+                         .batch = c->batch,
+                         .accumulation = c->accumulation,
+                         .loss = c->loss,
+                         .pixel_bytes = (uint64_t)c->batch * b->image_bytes,
+                         .vicreg = c->regularizer == IJ_REGULARIZER_VICREG,
+                         .vicreg_weight = c->regularizer_weight,
+                         .vicreg_covariance = c->regularizer_covariance,
+                         .profile = profile};
     memcpy(desc.mean, c->mean, sizeof desc.mean);
     memcpy(desc.std, c->std, sizeof desc.std);
     ij_jepa_destroy(b->jepa);
@@ -68,8 +80,15 @@ static ij_status make_step(bench *b, bool profile, ij_error *err) {
 static ij_status queue_step(bench *b, ij_error *err) {
     const ij_train_config *c = b->config;
     int slot = (int)(b->step % IJ_JEPA_SLOTS);
-    ij_step_scalars scalars = {.seed = c->seed, .step = (uint64_t)b->step, .lr = c->schedule.lr, .weight_decay = c->schedule.weight_decay,
-                               .momentum = c->schedule.ema, .beta1 = c->beta1, .beta2 = c->beta2, .eps = c->eps, .clip_norm = c->clip_norm};
+    ij_step_scalars scalars = {.seed = c->seed,
+                               .step = (uint64_t)b->step,
+                               .lr = c->schedule.lr,
+                               .weight_decay = c->schedule.weight_decay,
+                               .momentum = c->schedule.ema,
+                               .beta1 = c->beta1,
+                               .beta2 = c->beta2,
+                               .eps = c->eps,
+                               .clip_norm = c->clip_norm};
     for (int i = 0; i < c->batch; i++) b->images[i].sample += (uint32_t)c->batch; /* other masks every step */
     for (int pass = 0; pass < c->accumulation; pass++)
         IJ_TRY(ij_jepa_pass(b->jepa, slot, &scalars, b->images, b->pixels, (uint64_t)c->batch * b->image_bytes, err));
@@ -78,7 +97,9 @@ static ij_status queue_step(bench *b, ij_error *err) {
     return IJ_OK;
 }
 
-static int by_size(const void *x, const void *y) { return (*(const double *)x > *(const double *)y) - (*(const double *)x < *(const double *)y); }
+static int by_size(const void *x, const void *y) {
+    return (*(const double *)x > *(const double *)y) - (*(const double *)x < *(const double *)y);
+}
 
 static ij_status time_steps(bench *b, int runs, ij_bench_step *out, ij_error *err) {
     ij_step_result result = {0};
@@ -162,7 +183,8 @@ static void measure_size(const bench *b, ij_bench_step *out) {
     out->images = b->config->batch * b->config->accumulation;
 }
 
-static ij_status measure(bench *b, int runs, profile *p, void (*on_row)(void *, const ij_bench_row *), void *user, ij_bench_step *out, ij_error *err) {
+static ij_status measure(bench *b, int runs, profile *p, void (*on_row)(void *, const ij_bench_row *), void *user, ij_bench_step *out,
+                         ij_error *err) {
     IJ_TRY(ij_alloc(&b->seconds, runs, sizeof *b->seconds, "times", err));
     IJ_TRY(make_images(b, err));
     IJ_TRY(ij_weights_create(b->device, &b->config->model, true, &b->weights, err));
@@ -178,8 +200,8 @@ static ij_status measure(bench *b, int runs, profile *p, void (*on_row)(void *, 
     return IJ_OK;
 }
 
-ij_status ij_bench_step_run(gpu_device *device, const ij_train_config *config, int runs, void (*on_row)(void *user, const ij_bench_row *row), void *user,
-                            ij_bench_step *out, ij_error *err) {
+ij_status ij_bench_step_run(gpu_device *device, const ij_train_config *config, int runs,
+                            void (*on_row)(void *user, const ij_bench_row *row), void *user, ij_bench_step *out, ij_error *err) {
     *out = (ij_bench_step){0};
     bench b = {.config = config, .device = device};
     profile p = {0};

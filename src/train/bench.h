@@ -8,15 +8,15 @@
 #include "train/config.h"
 
 typedef struct ij_bench_row {
-    const char *label;           /* op and part of the model: "fc1 predictor" */
+    const char *label;            /* op and part of the model: "fc1 predictor" */
     double seconds, flops, bytes; /* of all that carry it, in one step */
-    int count;                   /* dispatches */
+    int count;                    /* dispatches */
 } ij_bench_row;
 
 typedef struct ij_bench_step {
-    double seconds;  /* of a step, median, not profiled, the next step being queued while one runs */
-    int images;      /* of a step */
-    double flops;    /* of a step; 0 where the device has no timestamps */
+    double seconds;                   /* of a step, median, not profiled, the next step being queued while one runs */
+    int images;                       /* of a step */
+    double flops;                     /* of a step; 0 where the device has no timestamps */
     double context_rows, target_rows; /* mean per image */
     uint64_t device_bytes;
     int dispatches, barriers;
@@ -24,7 +24,7 @@ typedef struct ij_bench_step {
 
 /* Runs `runs` steps after two that warm up, then one step with timestamps around every op; its rows go to on_row, the slowest first.
  * Ops over ragged rows are charged for the rows that were there, not for the most there could be. */
-ij_status ij_bench_step_run(gpu_device *device, const ij_train_config *config, int runs, void (*on_row)(void *user, const ij_bench_row *row), void *user,
-                            ij_bench_step *out, ij_error *err);
+ij_status ij_bench_step_run(gpu_device *device, const ij_train_config *config, int runs,
+                            void (*on_row)(void *user, const ij_bench_row *row), void *user, ij_bench_step *out, ij_error *err);
 
 #endif

@@ -31,7 +31,8 @@ static int cell_of(const masks_config *c, int side) {
 
 /* ---- coverage ---- */
 
-static void draw_map(ij_picture *picture, const masks_config *c, int x, int y, int cell, const char *title, const double *coverage, float *values) {
+static void draw_map(ij_picture *picture, const masks_config *c, int x, int y, int cell, const char *title, const double *coverage,
+                     float *values) {
     int patches = c->grid_h * c->grid_w, never = 0;
     float high = 0;
     char text[96];
@@ -58,7 +59,8 @@ ij_status ij_mask_picture_coverage(const masks_config *config, const masks_stats
     IJ_TRY(ij_alloc(&values, (int64_t)config->grid_h * config->grid_w, sizeof *values, "mask coverage", err));
     ij_status status = ij_picture_open(2 * (MARGIN + map_w + SCALE_ROOM), top + map_h + 52, paper, &picture, err);
     if (status == IJ_OK) {
-        snprintf(title, sizeof title, "Masks: %s, %d x %d patches, %lld images", masks_mode_name(config->mode), config->grid_h, config->grid_w, (long long)stats->images);
+        snprintf(title, sizeof title, "Masks: %s, %d x %d patches, %lld images", masks_mode_name(config->mode), config->grid_h,
+                 config->grid_w, (long long)stats->images);
         ij_picture_text(&picture, MARGIN, 36, 14, IJ_ALIGN_LEFT, ink, title);
         snprintf(title, sizeof title, "is context (mean %.3f)", stats->context_mean);
         draw_map(&picture, config, MARGIN, top, cell, title, stats->context_coverage, values);
@@ -89,7 +91,8 @@ static ij_status draw_masks(const masks_config *config, uint64_t seed, int64_t b
     int64_t sequences = batch * config->blocks + 1;
     IJ_TRY(ij_alloc(&m->table, MASKS_TABLE_WORDS, sizeof *m->table, "mask sizes", err));
     IJ_TRY(ij_alloc(&m->samples, batch, sizeof *m->samples, "sample numbers", err));
-    IJ_TRY(ij_alloc(&m->words, batch + 1 + 2 * sequences + limits.context_rows + limits.target_rows + limits.pred_rows, sizeof *m->words, "mask lists", err));
+    IJ_TRY(ij_alloc(&m->words, batch + 1 + 2 * sequences + limits.context_rows + limits.target_rows + limits.pred_rows, sizeof *m->words,
+                    "mask lists", err));
     m->lists.ctx_offsets = m->words;
     m->lists.tgt_offsets = m->lists.ctx_offsets + batch + 1;
     m->lists.pred_offsets = m->lists.tgt_offsets + sequences;
@@ -103,20 +106,23 @@ static ij_status draw_masks(const masks_config *config, uint64_t seed, int64_t b
 }
 
 /* covered [patches]: patches that a block has already; there the new colour is mixed with the old. */
-static void paint_rows(ij_picture *picture, const masks_config *c, int x, int y, int cell, const uint32_t *rows, uint32_t begin, uint32_t end, ij_color color,
-                       uint8_t *covered) {
+static void paint_rows(ij_picture *picture, const masks_config *c, int x, int y, int cell, const uint32_t *rows, uint32_t begin,
+                       uint32_t end, ij_color color, uint8_t *covered) {
     int patches = c->grid_h * c->grid_w, gap = cell >= 5;
     for (uint32_t r = begin; r < end; r++) {
         int patch = (int)(rows[r] % (uint32_t)patches);
-        ij_picture_fill(picture, x + patch % c->grid_w * cell, y + patch / c->grid_w * cell, cell - gap, cell - gap, color, covered[patch] ? 0.55f : 1.0f);
+        ij_picture_fill(picture, x + patch % c->grid_w * cell, y + patch / c->grid_w * cell, cell - gap, cell - gap, color,
+                        covered[patch] ? 0.55f : 1.0f);
         covered[patch] = 1;
     }
 }
 
 static void draw_example(ij_picture *picture, const masks_config *c, const masks_lists *lists, int image, int x, int y, int cell) {
     ij_picture_fill(picture, x, y, c->grid_w * cell, c->grid_h * cell, hidden, 1);
-    for (int column = 1; column < c->grid_w && cell >= 5; column++) ij_picture_fill(picture, x + column * cell - 1, y, 1, c->grid_h * cell, line_color, 1);
-    for (int row = 1; row < c->grid_h && cell >= 5; row++) ij_picture_fill(picture, x, y + row * cell - 1, c->grid_w * cell, 1, line_color, 1);
+    for (int column = 1; column < c->grid_w && cell >= 5; column++)
+        ij_picture_fill(picture, x + column * cell - 1, y, 1, c->grid_h * cell, line_color, 1);
+    for (int row = 1; row < c->grid_h && cell >= 5; row++)
+        ij_picture_fill(picture, x, y + row * cell - 1, c->grid_w * cell, 1, line_color, 1);
     uint8_t covered[MASKS_PATCHES_MAX] = {0};
     paint_rows(picture, c, x, y, cell, lists->ctx_rows, lists->ctx_offsets[image], lists->ctx_offsets[image + 1], context_color, covered);
     for (int block = 0; block < c->blocks; block++) {
@@ -145,14 +151,17 @@ ij_status ij_mask_picture_examples(const masks_config *config, uint64_t seed, in
     ij_picture picture = {0};
     ij_status status = draw_masks(config, seed, batch, &masks, err);
     int full_width = 2 * MARGIN + COLUMNS * (width + EXAMPLE_GAP) - EXAMPLE_GAP;
-    if (status == IJ_OK) status = ij_picture_open(full_width < 760 ? 760 : full_width, top + rows * (height + EXAMPLE_GAP) + MARGIN / 2, paper, &picture, err);
+    if (status == IJ_OK)
+        status =
+            ij_picture_open(full_width < 760 ? 760 : full_width, top + rows * (height + EXAMPLE_GAP) + MARGIN / 2, paper, &picture, err);
     if (status == IJ_OK) {
-        snprintf(title, sizeof title, "Masks: %s, %d x %d patches, %d images of a batch of %lld", masks_mode_name(config->mode), config->grid_h, config->grid_w, count,
-                 (long long)batch);
+        snprintf(title, sizeof title, "Masks: %s, %d x %d patches, %d images of a batch of %lld", masks_mode_name(config->mode),
+                 config->grid_h, config->grid_w, count, (long long)batch);
         ij_picture_text(&picture, MARGIN, 34, 14, IJ_ALIGN_LEFT, ink, title);
         draw_legend(&picture, config, 64);
         for (int i = 0; i < count; i++)
-            draw_example(&picture, config, &masks.lists, i, MARGIN + i % COLUMNS * (width + EXAMPLE_GAP), top + i / COLUMNS * (height + EXAMPLE_GAP), cell);
+            draw_example(&picture, config, &masks.lists, i, MARGIN + i % COLUMNS * (width + EXAMPLE_GAP),
+                         top + i / COLUMNS * (height + EXAMPLE_GAP), cell);
         status = ij_picture_write(&picture, path, err);
     }
     ij_picture_free(&picture);

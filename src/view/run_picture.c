@@ -106,7 +106,9 @@ static ij_status smooth(const curve *c, double **out, ij_error *err) {
     return IJ_OK;
 }
 
-static ij_chart_series series_of(const char *name, const curve *c) { return (ij_chart_series){.name = name, .x = c->x, .y = c->y, .count = c->count}; }
+static ij_chart_series series_of(const char *name, const curve *c) {
+    return (ij_chart_series){.name = name, .x = c->x, .y = c->y, .count = c->count};
+}
 
 static ij_status draw_loss(const run_log *log, const char *title, const double *smoothed, ij_picture *out, ij_error *err) {
     const curve *loss = &log->curves[LOSS], *regularizer = &log->curves[REGULARIZER];
@@ -114,18 +116,33 @@ static ij_status draw_loss(const run_log *log, const char *title, const double *
     int count = 2;
     series[0].faint = true, series[0].color = series[1].color = 0x1f77b4;
     series[1].y = smoothed;
-    if (log->curves[TRIVIAL].count) series[count] = series_of("trivial predictor: the mean target of each position", &log->curves[TRIVIAL]), series[count++].color = 0xd62728;
+    if (log->curves[TRIVIAL].count)
+        series[count] = series_of("trivial predictor: the mean target of each position", &log->curves[TRIVIAL]),
+        series[count++].color = 0xd62728;
     double most = 0;
     for (int64_t i = 0; i < regularizer->count; i++) most = fmax(most, regularizer->y[i]);
     if (most > 0) series[count] = series_of("regularizer", regularizer), series[count++].color = 0x9aa5b1;
-    return ij_chart_draw(&(ij_chart){.title = title, .x_label = "step", .y_label = "loss", .series = series, .series_count = count, .width = WIDTH, .height = LOSS_HEIGHT, .log_y = true},
+    return ij_chart_draw(&(ij_chart){.title = title,
+                                     .x_label = "step",
+                                     .y_label = "loss",
+                                     .series = series,
+                                     .series_count = count,
+                                     .width = WIDTH,
+                                     .height = LOSS_HEIGHT,
+                                     .log_y = true},
                          out, err);
 }
 
 static ij_status draw_rank(const run_log *log, ij_picture *out, ij_error *err) {
     ij_chart_series series[2] = {series_of("targets", &log->curves[RANK_TARGET]), series_of("predictions", &log->curves[RANK_PREDICTION])};
-    return ij_chart_draw(&(ij_chart){.title = "effective rank (RankMe): a collapse goes to 1", .x_label = "step", .y_label = "rank", .series = series, .series_count = 2,
-                                     .width = WIDTH, .height = RANK_HEIGHT}, out, err);
+    return ij_chart_draw(&(ij_chart){.title = "effective rank (RankMe): a collapse goes to 1",
+                                     .x_label = "step",
+                                     .y_label = "rank",
+                                     .series = series,
+                                     .series_count = 2,
+                                     .width = WIDTH,
+                                     .height = RANK_HEIGHT},
+                         out, err);
 }
 
 static ij_status draw(const run_log *log, const char *run, const char *path, ij_error *err) {
@@ -138,8 +155,8 @@ static ij_status draw(const run_log *log, const char *run, const char *path, ij_
     ij_status status = smooth(loss, &smoothed, err);
     if (status == IJ_OK) {
         size_t length = strlen(run);
-        snprintf(title, sizeof title, "%s%s: loss %.4g at step %lld, %s", length > 60 ? "..." : "", length > 60 ? run + length - 60 : run, smoothed[loss->count - 1],
-                 (long long)log->steps, last);
+        snprintf(title, sizeof title, "%s%s: loss %.4g at step %lld, %s", length > 60 ? "..." : "", length > 60 ? run + length - 60 : run,
+                 smoothed[loss->count - 1], (long long)log->steps, last);
         status = draw_loss(log, title, smoothed, &upper, err);
     }
     if (status == IJ_OK && rank_height) status = draw_rank(log, &lower, err);
