@@ -133,7 +133,7 @@ static ij_status checkpoint_folder(const ij_trainer *t, char out[4200], ij_error
 /* The newest step in the run folder, -1: none. `remove_below` deletes all but the newest `keep` of them (0: none is deleted). */
 static int64_t walk_checkpoints(const char *folder, int keep, bool remove_all) {
     int64_t newest = -1;
-    for (int round = 0;; round++) {
+    for (;;) {
         int64_t oldest = INT64_MAX;
         int count = 0;
         DIR *dir = opendir(folder);
