@@ -330,13 +330,10 @@ static ij_status check_memory(const ij_jepa *j, ij_error *err) {
     if (!have || weights + rest <= have) return IJ_OK;
     ij_fail(err, IJ_ERROR_MEMORY, "the plan needs %.2f GiB (weights, gradients and optimiser %.2f, batch of %d %.2f), %s has %.2f GiB free",
             (double)(weights + rest) / 0x1p30, (double)weights / 0x1p30, j->desc.batch, (double)rest / 0x1p30, gpu_device_info(j->device)->name, (double)have / 0x1p30);
-    double left = (double)have - (double)weights;
-    int fits = left > 0 ? (int)(left / ((double)rest / j->desc.batch)) : 0;
-    if (fits > 0) return ij_hint(err, "a batch of about %d fits: data.batch_size=%d with optimization.accumulation=%d is the same step", fits, fits, (j->desc.batch + fits - 1) / fits);
-    return ij_hint(err, "the weights alone do not fit; a smaller model does");
+    return IJ_ERROR_MEMORY;
 }
 
-ij_status ij_jepa_plan(gpu_device *device, const ij_jepa_desc *desc, ij_weights *weights, ij_jepa **out, ij_error *err) {
+static ij_status plan_once(gpu_device *device, const ij_jepa_desc *desc, ij_weights *weights, ij_jepa **out, ij_error *err) {
     *out = NULL;
     ij_jepa *j;
     IJ_TRY(ij_model_check(&desc->model, err));
@@ -366,6 +363,22 @@ ij_status ij_jepa_plan(gpu_device *device, const ij_jepa_desc *desc, ij_weights 
 failed:
     ij_jepa_destroy(j);
     return status;
+}
+
+/* A plan that does not fit says which batch would. */
+ij_status ij_jepa_plan(gpu_device *device, const ij_jepa_desc *desc, ij_weights *weights, ij_jepa **out, ij_error *err) {
+    ij_status status = plan_once(device, desc, weights, out, err);
+    if (status != IJ_ERROR_MEMORY) return status;
+    ij_jepa_desc smaller = *desc;
+    while (smaller.batch > 1) {
+        smaller.batch /= 2;
+        ij_jepa *fits;
+        if (plan_once(device, &smaller, weights, &fits, NULL) != IJ_OK) continue;
+        ij_jepa_destroy(fits);
+        int passes = (desc->batch + smaller.batch - 1) / smaller.batch * (desc->accumulation > 1 ? desc->accumulation : 1);
+        return ij_hint(err, "data.batch_size=%d with optimization.accumulation=%d fits and takes the same images a step", smaller.batch, passes);
+    }
+    return ij_hint(err, "not even one image fits beside the weights; a smaller model does");
 }
 
 ij_status ij_jepa_build(ij_jepa *j, ij_error *err) {

@@ -87,7 +87,8 @@ static ij_status open_data(ij_trainer *t, ij_error *err) {
     c->schedule.steps_per_epoch = count / per_step;
     if (c->schedule.steps_per_epoch < 1) {
         ij_fail(err, IJ_ERROR_ARGUMENT, "%s has %" PRId64 " images, one step takes %" PRId64 " (batch %d x accumulation %d)", c->data_path, count, per_step, c->batch, c->accumulation);
-        return ij_hint(err, "--set data.batch_size=%" PRId64 " fits", count);
+        return count < c->accumulation ? ij_hint(err, "--set optimization.accumulation=1 --set data.batch_size=%" PRId64 " fits", count)
+                                       : ij_hint(err, "--set data.batch_size=%" PRId64 " fits", count / c->accumulation);
     }
     t->steps = ij_schedule_steps(&c->schedule);
     int64_t cap = ij_dataset_image_bytes(t->dataset), limit = PIXEL_BYTES_MAX;
