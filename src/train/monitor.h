@@ -1,14 +1,16 @@
 /* The collapse monitor: is the representation still about the image?      layer: train; uses: base, gpu, ops, model
  *
- * Looks, every so many steps, at what a pass left on the device: the target encoder's features y of all patches, targets and predictions of
- * the target rows. No further forward pass. RankMe             of y [batch patches, dim] and of the predictions [target rows, dim], from
- * their Gram matrices, not centred cosine             mean over all pairs of images; a target's image is the mean of its patches' y (the
- * feature that evaluation uses), a prediction's the mean of its predictions position variance  across images at the same position / across
- * all rows; of the targets (y after their LayerNorm) at all positions, of the predictions at the positions that are targets in two images
- * or more trivial loss       of predicting, for each target row, the mean target of its position over the other images of the batch loss of
- * the predictor on this micro-batch, unscaled The device computes all but the predictions' cosine and position variance, for which rows are
- * grouped by a position that only the masks know: predictions and masks are read back (target rows x dim floats a look) and grouped on the
- * host. */
+ * Looks, every so many steps, at what a pass left on the device: the target encoder's features y of all patches, targets and
+ * predictions of the target rows. No further forward pass.
+ *   RankMe             of y [batch patches, dim] and of the predictions [target rows, dim], from their Gram matrices, not centred
+ *   cosine             mean over all pairs of images; a target's image is the mean of its patches' y (the feature that evaluation
+ *                      uses), a prediction's the mean of its predictions
+ *   position variance  across images at the same position / across all rows; of the targets (y after their LayerNorm) at all
+ *                      positions, of the predictions at the positions that are targets in two images or more
+ *   trivial loss       of predicting, for each target row, the mean target of its position over the other images of the batch
+ *   loss               of the predictor on this micro-batch, unscaled
+ * The device computes all but the predictions' cosine and position variance, for which rows are grouped by a position that only the
+ * masks know: predictions and masks are read back (target rows x dim floats a look) and grouped on the host. */
 #ifndef IJ_TRAIN_MONITOR_H
 #define IJ_TRAIN_MONITOR_H
 

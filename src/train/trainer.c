@@ -166,6 +166,35 @@ static ij_status write_config(const ij_trainer *t, ij_error *err) {
     return status;
 }
 
+/* The monitor judges against the run's first look, so a resumed run reads the looks it had from its own log. A log that is missing or
+ * was written by another version is no history, and no error. */
+static void restore_looks(ij_trainer *t) {
+    char path[4200], expected[1024] = "", *text = NULL;
+    size_t bytes;
+    if (!t->monitor || t->step == 0 || ij_path_join(path, sizeof path, t->config.folder, "log.csv", NULL) != IJ_OK) return;
+    if (ij_file_read(path, 0, (void **)&text, &bytes, NULL) != IJ_OK) return;
+    for (int i = 0; i < IJ_COUNT(columns); i++) snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%s", i ? "," : "", columns[i]);
+    char *rest, *line = strtok_r(text, "\n", &rest);
+    bool known = line && strcmp(line, expected) == 0;
+    while (known && (line = strtok_r(NULL, "\n", &rest))) {
+        double v[IJ_COUNT(columns)];
+        int n = 0;
+        for (char *at = line, *end; n < IJ_COUNT(columns); at = end + 1) {
+            v[n++] = strtod(at, &end);
+            if (end == at || *end != ',') break;
+        }
+        if (n < IJ_COUNT(columns) || isnan(v[12])) continue;
+        int64_t step = ((int64_t)v[0] - 1) * t->config.schedule.steps_per_epoch + (int64_t)v[1];
+        if (step >= t->step) break;
+        ij_monitor_sample sample = {.loss = v[2], .trivial_loss = v[12], .rankme_target = v[13], .rankme_prediction = v[14], .cosine_target = v[15],
+                                    .cosine_prediction = v[16], .position_variance_target = v[17], .position_variance_prediction = v[18]};
+        t->progress.verdict = ij_verdict_name(ij_monitor_judge(t->monitor, step, &sample, t->reason, sizeof t->reason));
+        t->progress.reason = t->reason;
+        t->progress.trivial_loss = sample.trivial_loss;
+    }
+    free(text);
+}
+
 static ij_status open_folder(ij_trainer *t, ij_error *err) {
     if (t->options.no_files) return IJ_OK;
     char folder[4200];
@@ -179,6 +208,7 @@ static ij_status open_folder(ij_trainer *t, ij_error *err) {
     IJ_TRY(ij_make_folders(folder, err));
     if (!resuming) walk_checkpoints(folder, 0, true);
     IJ_TRY(write_config(t, err));
+    if (resuming) restore_looks(t);
     int64_t per_epoch = t->config.schedule.steps_per_epoch;
     IJ_TRY(ij_runlog_open(&(ij_runlog_desc){.folder = t->config.folder, .columns = columns, .column_count = IJ_COUNT(columns), .resume = resuming,
                                             .epoch = t->step / per_epoch + 1, .itr = t->step % per_epoch}, &t->log, err));

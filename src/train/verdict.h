@@ -10,14 +10,14 @@
  * and it rose in both collapsed runs.
  *
  * Measured in PyTorch on Fashion-MNIST, 32 x 32, patch 4, encoder 64 x 3, batch 32, 24,000 images (start -> end; kNN on 10,000):
- *   run                                       rank          trivial          ratio   cosine           kNN
- *   plain, lr 2e-3, three channels            11.8 -> 2.4   .0229 -> .0012   1.12    .993 -> .9996    53.6 -> 53.5   collapsed to the
- * position plain, lr 2e-3, one channel               9.9 -> 4.0    .0076 -> .035    .55     .998 -> .966     45.6 -> 48.4   collapsed to
- * few directions plain, lr 1e-3, larger initial weights    21.4 -> 20.6  .141 -> .159     .55     .93 -> .79       61.7 -> 66.7   learns
- * (lowest rank 19.0) vicreg .1, lr 2e-3, one channel           10.1 -> 21.0  .0073 -> .140    .69     .998 -> .59      44.9 -> 68.3 learns
- *   vicreg .1, lr 2e-3, three channels        11.8 -> 22.0  .0229 -> .21     .66     .993 -> .45      53.6 -> 65.5   learns
- * A fresh network looks collapsed itself (cosine .998), so the signs are read against the first look, which should be step 0: after a
- * resume the reference is the resumed state. */
+ *   run                                    rank          trivial          ratio   cosine           kNN
+ *   plain, lr 2e-3, three channels         11.8 -> 2.4   .0229 -> .0012   1.12    .993 -> .9996    53.6 -> 53.5   collapsed to the position
+ *   plain, lr 2e-3, one channel             9.9 -> 4.0   .0076 -> .035    .55     .998 -> .966     45.6 -> 48.4   collapsed to few directions
+ *   plain, lr 1e-3, larger init            21.4 -> 20.6  .141  -> .159    .55     .93  -> .79      61.7 -> 66.7   learns (lowest rank 19.0)
+ *   vicreg .1, lr 2e-3, one channel        10.1 -> 21.0  .0073 -> .140    .69     .998 -> .59      44.9 -> 68.3   learns
+ *   vicreg .1, lr 2e-3, three channels     11.8 -> 22.0  .0229 -> .21     .66     .993 -> .45      53.6 -> 65.5   learns
+ * A fresh network looks collapsed itself (cosine .998), so the signs are read against the first look, which should be step 0; a resumed
+ * run reads its earlier looks from its log. */
 #ifndef IJ_TRAIN_VERDICT_H
 #define IJ_TRAIN_VERDICT_H
 
