@@ -95,10 +95,12 @@ static void format_line(const ijepa_progress *p, int columns, char *out, size_t 
         if (take[i]) used += (size_t)snprintf(out + used, out_bytes - used, "%s%s", used ? "  " : "", parts[i]);
 }
 
-/* A change of verdict is news: its reason gets a line of its own. */
+/* A change of verdict is news: its reason gets a line of its own. That a run begins healthy is none. */
 static void show_verdict(display *d, const ijepa_progress *p) {
     if (!*p->verdict || strcmp(d->verdict, p->verdict) == 0) return;
+    bool news = d->verdict[0] || strcmp(p->verdict, "healthy") != 0;
     snprintf(d->verdict, sizeof d->verdict, "%s", p->verdict);
+    if (!news) return;
     close_line(d);
     printf("step %lld: %s: %s\n", (long long)p->step, p->verdict, p->reason);
 }
