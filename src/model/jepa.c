@@ -186,7 +186,7 @@ static ij_status record_loss(ij_jepa *j, gpu_program *p, ij_error *err) {
 
 static ij_status record_predictor_backward(ij_jepa *j, gpu_program *p, ij_error *err) {
     const ij_model_config *m = &j->desc.model;
-    gpu_program_scope(p, "predictor");
+    gpu_program_scope(p, "predictor, backward");
     pred_lists lists = lists_of(j);
     const vit_scratch *s = &j->prediction_scratch;
     vit_linear embed = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, true, "predictor_embed"), dembed = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, true, "predictor_embed");
@@ -217,7 +217,7 @@ static ij_status record_regularizer(ij_jepa *j, gpu_program *p, ij_error *err) {
 static ij_status record_context_backward(ij_jepa *j, gpu_program *p, ij_error *err) {
     const gpu_tensor none = {0};
     const ij_model_config *m = &j->desc.model;
-    gpu_program_scope(p, "context");
+    gpu_program_scope(p, "context, backward");
     const vit_scratch *s = &j->context_scratch;
     vit_linear embed = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, false, "patch_embed.proj"), dembed = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, false, "patch_embed.proj");
     IJ_TRY(vit_backward(p, &j->encoder, &j->encoder_gradient, &j->context, &j->context_saved, s, s->dnormed, err));
