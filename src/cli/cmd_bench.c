@@ -26,7 +26,7 @@ static void print_json_row(cli_json *json, const ijepa_bench_row *row) {
 
 static void print_head(const table *t) {
     if (t->step)
-        printf("%-34s %6s %10s %7s %10s %8s\n", "op", "times", "ms a step", "share", "GFLOP/s", "GB/s");
+        printf("%-38s %5s %9s %6s %9s %7s\n", "op", "times", "ms", "share", "GFLOP/s", "GB/s");
     else
         printf("%-44s %10s %10s %8s%s  %s\n", "what", "ms", "GFLOP/s", "GB/s", t->openblas ? "  OpenBLAS  speed-up" : "", "verified");
 }
@@ -63,10 +63,10 @@ static void print_step(const table *t, const ijepa_bench_step *step) {
     for (int i = 0; i < t->count; i++) {
         const ijepa_bench_row *row = &t->rows[i];
         double seconds = 1e-3 * row->milliseconds;
-        printf("%-34s %6d %10.3f %6.1f%% %10.1f %8.1f\n", row->name, row->runs, row->milliseconds, 100 * row->milliseconds / total,
+        printf("%-38s %5d %9.3f %5.1f%% %9.1f %7.1f\n", row->name, row->runs, row->milliseconds, 100 * row->milliseconds / total,
                row->gflops / seconds, row->gbytes / seconds);
     }
-    if (t->count) printf("%-34s %6s %10.3f (each op by itself, with timestamps)\n\n", "all", "", total);
+    if (t->count) printf("%-38s %5s %9.3f (each op by itself, with timestamps)\n\n", "all", "", total);
     printf("step               %.3f ms, %.1f images/s", step->milliseconds, step->images_per_second);
     if (step->gflops > 0) printf(", %.1f GFLOP, %.1f GFLOP/s", step->gflops, step->gflops / (1e-3 * step->milliseconds));
     printf("\nrows of an image   %.1f context, %.1f target\n", step->context_rows, step->target_rows);
