@@ -35,7 +35,7 @@
 /* Not of the sum itself. */
 #define MATMUL_ROW_SUMS 64       /* TN: sums[m] = sum_k a[k, m], the bias gradient; accumulates with ACCUMULATE */
 #define MATMUL_DEVICE_ROWS 128   /* m (NT, NN) or k (TN) is bounded by offsets[at] */
-#define MATMUL_SPLIT 256         /* tile, TN: workgroup z sums its chunk of k into part z of c: [m, n] sums, then [m] row sums */
+#define MATMUL_SPLIT 256         /* TN: workgroup z (lane: y) sums its chunk of k into part z of c: [m, n] sums, then [m] row sums */
 #define MATMUL_COLUMN_TAIL 512   /* lane: n is not a multiple of a workgroup's columns */
 #define MATMUL_K_TAIL 1024       /* lane: k may be odd */
 #define MATMUL_VECTOR_A 2048     /* tile: the contiguous dim of a is a multiple of 4 */
@@ -45,7 +45,8 @@
 struct matmul_push {
     uint m, n, k;
     uint at;    /* MATMUL_DEVICE_ROWS: index into offsets */
-    uint chunk; /* MATMUL_SPLIT: k of one part, a multiple of BK */
+    uint chunk; /* MATMUL_SPLIT: k of one part, a multiple of BK (lane: even) */
+    uint tiles, tile_columns; /* lane: tiles of c along m and n */
 };
 
 /* matmul_reduce: c = [c +] parts summed in order. */

@@ -8,9 +8,11 @@
  * not) and feeds ROWS products. So a is read uniformly, b across the lanes, once per ROWS rows, and since a gather does not
  * care about strides all three forms are the same loop. Two k an iteration: COLS x 2 values of b are what fits in registers
  * beside a row's COLS sums; the other rows' sums wait on the stack, touched once an iteration.
- * Workgroups run in order of x, so x is the row tile: a tile's columns of b stay in the second-level cache from one workgroup to
- * the next. With x along the columns all of b passes through it for every row tile, and gathers wait for memory: 768^3 fell
- * from 52 to 30 GFLOP/s in NN and from 55 to 29 in TN on a busy machine. */
+ * The driver runs workgroups in order of x, y, z and hands every thread one contiguous share of them. So z is the thread's share
+ * of the tiles, picked so that each has as many rows that exist (choose_tile). Within a share row tiles come first: their columns
+ * of b stay in the second-level cache from one workgroup to the next. With columns first all of b passes through it for every row
+ * tile, and gathers wait for memory: 768^3 fell from 52 to 30 GFLOP/s in NN and from 55 to 29 in TN on a busy machine. y is the
+ * chunk of k in TN, where k is token rows: a chunk of a and b stays in the cache for all tiles. */
 //! variant matmul_lane
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -32,11 +34,25 @@ const uint STEP = 2; /* k an iteration */
 uint a_start(uint row, uvec3 dims) { return FORM == MATMUL_TN ? min(row, dims.x - 1) : min(row, dims.x - 1) * dims.z; }
 uint b_start(uint col, uvec3 dims) { return FORM == MATMUL_NT ? min(col, dims.y - 1) * dims.z : min(col, dims.y - 1); }
 
+/* The tile of c of this workgroup: x row, y column, in tiles; push.tiles rows of them and push.tile_columns columns. */
+uvec2 choose_tile() {
+    uint share = gl_WorkGroupID.z, shares = gl_NumWorkGroups.z;
+    if (has(MATMUL_DEVICE_ROWS) && FORM != MATMUL_TN) { /* only the first of the row tiles may exist: deal them out in turn */
+        uint turns = gl_NumWorkGroups.x / push.tile_columns, column = gl_WorkGroupID.x / turns;
+        return uvec2(gl_WorkGroupID.x % turns * shares + (share + column) % shares, column);
+    }
+    uint tile = share * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    return uvec2(tile % push.tiles, tile / push.tiles);
+}
+
 void main() {
     const uint columns = COLS * gl_WorkGroupSize.x;
     uvec3 dims = true_dims();
-    uint row = gl_WorkGroupID.x * ROWS, col = gl_WorkGroupID.y * columns + gl_LocalInvocationID.x;
-    if (row >= dims.x) return;
+    uvec2 tile = choose_tile();
+    uint row = tile.x * ROWS, col = tile.y * columns + gl_LocalInvocationID.x;
+    uint k_start = has(MATMUL_SPLIT) ? gl_WorkGroupID.y * push.chunk : 0;
+    uint k_end = has(MATMUL_SPLIT) ? min(dims.z, k_start + push.chunk) : dims.z;
+    if (row >= dims.x || tile.y >= push.tile_columns || (has(MATMUL_SPLIT) && k_start >= k_end)) return;
     uint a_step = FORM == MATMUL_TN ? dims.x : 1, b_step = FORM == MATMUL_NT ? 1 : dims.y;
 
     float sum[ROWS * COLS];
@@ -45,15 +61,15 @@ void main() {
     [[unroll]] for (uint i = 0; i < ROWS; i++) a_at[i] = a_start(row + i, dims);
     [[unroll]] for (uint j = 0; j < COLS; j++) b_at[j] = b_start(col + j * gl_WorkGroupSize.x, dims);
 
-    for (uint k = 0; k < dims.z; k += STEP) {
+    for (uint k = k_start; k < k_end; k += STEP) {
         float b_here[COLS * STEP];
         uint a_k[STEP];
         [[unroll]] for (uint e = 0; e < STEP; e++) {
-            uint k_read = has(MATMUL_K_TAIL) ? min(k + e, dims.z - 1) : k + e; /* beyond an odd k: the last one again, times 0 */
+            uint k_read = has(MATMUL_K_TAIL) ? min(k + e, k_end - 1) : k + e; /* beyond an odd k: the last one again, times 0 */
             a_k[e] = k_read * a_step;
             [[unroll]] for (uint j = 0; j < COLS; j++) {
                 float value = b[b_at[j] + k_read * b_step];
-                b_here[e * COLS + j] = has(MATMUL_K_TAIL) && k + e >= dims.z ? 0 : value;
+                b_here[e * COLS + j] = has(MATMUL_K_TAIL) && k + e >= k_end ? 0 : value;
             }
         }
         [[unroll]] for (uint i = 0; i < ROWS; i++)
@@ -64,8 +80,9 @@ void main() {
     }
 
     /* GELU and its gradient are too much code to unroll ROWS x COLS times: their argument is stored, and a second pass takes
-     * it from there (an invocation sees its own stores). */
+     * it from there (an invocation sees its own stores), a row an iteration. */
     const bool second_pass = has(MATMUL_GELU | MATMUL_GELU_GRAD);
+    uint part = has(MATMUL_SPLIT) ? gl_WorkGroupID.y * (dims.x * dims.y + (has(MATMUL_ROW_SUMS) ? dims.x : 0)) : 0;
     [[unroll]] for (uint j = 0; j < COLS; j++) {
         uint at_col = col + j * gl_WorkGroupSize.x;
         if (has(MATMUL_COLUMN_TAIL) && at_col >= dims.y) continue;
@@ -76,26 +93,26 @@ void main() {
                 float value = sum[i * COLS + j];
                 if (!has(MATMUL_GELU_GRAD)) value = add_to_sum(value, bias_here, at);
                 if (has(MATMUL_KEEP_PRE)) pre[at] = value;
-                else c[at] = value;
+                else c[part + at] = value;
             }
     }
     if (second_pass)
-        for (uint i = 0; i < min(ROWS, dims.x - row); i++)
-            for (uint j = 0; j < COLS; j++) {
-                uint at_col = col + j * gl_WorkGroupSize.x, at = (row + i) * dims.y + at_col;
-                if (at_col < dims.y) {
-                    if (has(MATMUL_GELU_GRAD)) c[at] *= gelu_grad(pre[at]);
-                    else c[at] = gelu(has(MATMUL_KEEP_PRE) ? pre[at] : c[at]);
-                }
+        for (uint at = row * dims.y + col; at < min(row + ROWS, dims.x) * dims.y; at += dims.y)
+            [[unroll]] for (uint j = 0; j < COLS; j++) {
+                uint here = at + j * gl_WorkGroupSize.x;
+                if (has(MATMUL_COLUMN_TAIL) && col + j * gl_WorkGroupSize.x >= dims.y) continue;
+                if (has(MATMUL_GELU_GRAD)) c[here] *= gelu_grad(pre[here]);
+                else c[here] = gelu(has(MATMUL_KEEP_PRE) ? pre[here] : c[here]);
             }
-    /* Row sums of a in the transposed form: the first workgroups along n take THREADS of the tile's rows each, lanes across rows. */
+    /* Row sums of a in the transposed form: the workgroups along n take THREADS of the tile's rows each, lanes across rows. */
     if (has(MATMUL_ROW_SUMS))
-        for (uint first = gl_WorkGroupID.y * gl_WorkGroupSize.x; first < ROWS; first += gl_NumWorkGroups.y * gl_WorkGroupSize.x) {
+        for (uint first = tile.y * gl_WorkGroupSize.x; first < ROWS; first += push.tile_columns * gl_WorkGroupSize.x) {
             uint mine = row + first + gl_LocalInvocationID.x;
             if (first + gl_LocalInvocationID.x < ROWS && mine < dims.x) {
                 float total = 0;
-                for (uint k = 0; k < dims.z; k++) total += a[k * dims.x + mine];
-                sums[mine] = has(MATMUL_ACCUMULATE) ? sums[mine] + total : total;
+                for (uint k = k_start; k < k_end; k++) total += a[k * dims.x + mine];
+                if (has(MATMUL_SPLIT)) c[part + dims.x * dims.y + mine] = total;
+                else sums[mine] = has(MATMUL_ACCUMULATE) ? sums[mine] + total : total;
             }
         }
 }

@@ -4,6 +4,7 @@
  * and why is at the head of its shader. */
 #include "ops/matmul.h"
 #include "ops/eltwise.h"
+#include "ops/rows.h"
 #include "shaders/matmul.h"
 
 #include <assert.h>
@@ -14,6 +15,9 @@
 #define LANE_ROWS 32
 #define LANE_COLS 6
 #define LANE_COLS_NARROW 4
+#define LANE_CHUNK 512         /* rows of token a partial sum takes in TN: its part of a and b stays in the second-level cache ... */
+#define LANE_CHUNK_LARGE 2048  /* ... where c is large, adding parts up costs more than that saves */
+#define LANE_LARGE (64 * 1024) /* elements of c */
 
 /* matmul_tile. */
 typedef struct tile_shape {
@@ -45,7 +49,7 @@ static bool use_lane(gpu_device *device, const op_matmul_desc *desc) {
 }
 
 static struct matmul_push dims_of(const op_matmul_desc *desc) {
-    struct matmul_push push = {desc->m, desc->n, desc->k, desc->rows.at, 0};
+    struct matmul_push push = {.m = desc->m, .n = desc->n, .k = desc->k, .at = desc->rows.at};
     if (desc->form == OP_MATMUL_TN)
         push.k = desc->rows.max;
     else
@@ -108,6 +112,13 @@ static uint32_t epilogue_bits(const op_matmul_desc *desc) {
            (given(desc->rows.offsets) ? MATMUL_DEVICE_ROWS : 0u);
 }
 
+/* Rows of a partial sum, a function of m and n alone. */
+static uint32_t lane_chunk(const op_matmul_desc *desc) {
+    if (desc->form != OP_MATMUL_TN) return ~0u;
+    if (desc->chunk) return desc->chunk;
+    return (uint64_t)desc->m * desc->n < LANE_LARGE ? LANE_CHUNK : LANE_CHUNK_LARGE;
+}
+
 static void plan_lane(gpu_device *device, const op_matmul_desc *desc, matmul_plan *plan) {
     uint32_t subgroup = gpu_device_info(device)->subgroup_size, m = plan->push.m, n = plan->push.n;
     uint32_t lanes = subgroup < 8 ? 8 : subgroup > 16 ? 16 : subgroup;
@@ -117,11 +128,18 @@ static void plan_lane(gpu_device *device, const op_matmul_desc *desc, matmul_pla
     uint32_t bits = epilogue_bits(desc);
     if (n % (lanes * cols) != 0) bits |= MATMUL_COLUMN_TAIL;
     if (plan->push.k % 2 != 0 || (desc->form == OP_MATMUL_TN && given(desc->rows.offsets))) bits |= MATMUL_K_TAIL;
+    struct matmul_push *push = &plan->push;
+    bool dealt = desc->form != OP_MATMUL_TN && given(desc->rows.offsets); /* only the first row tiles may exist */
+    push->chunk = lane_chunk(desc);
+    plan->parts = push->chunk < push->k ? op_groups(push->k, push->chunk) : 1;
+    if (plan->parts > 1) bits = (bits & ~(uint32_t)MATMUL_ACCUMULATE) | MATMUL_SPLIT; /* matmul_reduce accumulates */
+    push->tiles = op_groups(m, rows), push->tile_columns = op_groups(n, lanes * cols);
+    uint32_t dividable = push->tiles * (dealt ? 1 : push->tile_columns), shares = rows_shares(device);
+    if (shares > dividable) shares = dividable;
     plan->kernel = (gpu_kernel_desc){.shader = "matmul_lane", .specs = {lanes, desc->form, bits, rows, cols}, .spec_count = 5};
-    plan->groups[0] = op_groups(m, rows);
-    plan->groups[1] = op_groups(n, lanes * cols);
-    plan->groups[2] = 1;
-    plan->parts = 1;
+    plan->groups[0] = op_groups(dividable, shares) * (dealt ? push->tile_columns : 1);
+    plan->groups[1] = plan->parts;
+    plan->groups[2] = shares;
 }
 
 static tile_shape choose_tile(const op_matmul_desc *desc, const struct matmul_push *d) {
@@ -272,6 +290,8 @@ static const op_case grad_cases[] = {
     {.name = "lane_tail_add", .dims = {65, 36, 52, 0, BIAS | ADD, LANE}},
     {.name = "tile_tail_add", .dims = {68, 132, 20, 0, BIAS | ADD, TILE}},
     {.name = "lane_ragged_add", .dims = {70, 44, 96, 41, ADD, LANE}},
+    {.name = "lane_chunks", .dims = {100, 68, 61, 0, BIAS, LANE, 32}},
+    {.name = "lane_chunks_add", .dims = {131, 67, 64, 91, BIAS | ADD, LANE, 32}},
     {.name = "tile_ragged", .dims = {134, 61, 44, 71, 0, TILE, ~0u}},
     {.name = "tile_chunks", .dims = {100, 68, 61, 0, BIAS, TILE, 32}},
     {.name = "tile_chunks_add", .dims = {131, 67, 64, 90, BIAS | ADD, TILE, 32}},
@@ -397,7 +417,7 @@ static void nn_gelu_ref(const op_case *c, void *const *h) {
 /* matmul_tn: offsets, dy, x, dw, dbias, scratch. */
 static int tn_args(const op_case *c, op_arg *args) {
     int64_t rows = c->dims[ROWS], out = c->dims[OUT], in = c->dims[IN];
-    int64_t chunk = c->dims[CHUNK] ? c->dims[CHUNK] : CHUNK_UNIT, parts = c->dims[KERNEL] == LANE ? 0 : (rows + chunk - 1) / chunk;
+    int64_t chunk = c->dims[CHUNK] ? c->dims[CHUNK] : CHUNK_UNIT, parts = (rows + chunk - 1) / chunk;
     op_role role = has(c, ADD) ? OP_INOUT : OP_OUT;
     double bound = tolerance(true_rows(c), false);
     args[0] = offsets_arg();

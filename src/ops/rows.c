@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <unistd.h>
 
 rows_plan rows_plan_make(gpu_device *device, uint32_t dim, bool no_subgroups) {
     const gpu_info *info = gpu_device_info(device);
@@ -31,6 +32,13 @@ ij_status rows_kernel(gpu_device *device, const rows_plan *plan, const char *ste
     assert(desc.spec_count <= GPU_SPECS_MAX);
     for (uint32_t i = 0; i < extra_count; i++) desc.specs[2 + i] = extra[i];
     return gpu_kernel_get(device, &desc, out, err);
+}
+
+uint32_t rows_shares(gpu_device *device) {
+    const long most = 32; /* threads lavapipe starts at most */
+    if (gpu_device_info(device)->kind != GPU_KIND_CPU) return 1;
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    return (uint32_t)(processors < 1 ? 1 : processors > most ? most : processors);
 }
 
 void rows_groups(uint32_t groups[3], int64_t count) {

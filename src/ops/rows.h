@@ -21,6 +21,10 @@ rows_plan rows_plan_make(gpu_device *device, uint32_t dim, bool no_subgroups);
 ij_status rows_kernel(gpu_device *device, const rows_plan *plan, const char *stem, const uint32_t *extra, uint32_t extra_count,
                       gpu_kernel **out, ij_error *err);
 
+/* Contiguous shares that the driver cuts a dispatch into, in order of x, y, z: one for each thread of a CPU driver; 1 on a GPU.
+ * Where only the first rows of many exist, dealing them out over that many shares keeps all threads busy. No result depends on it. */
+uint32_t rows_shares(gpu_device *device);
+
 /* Lays `count` workgroups out as a plane (the shader's group_index): no axis is longer than every device takes. */
 void rows_groups(uint32_t groups[3], int64_t count);
 
