@@ -4,6 +4,22 @@
 
 #include <stdlib.h>
 
+gpu_device *test_device;
+
+void open_test_device(void) {
+    ij_error err = {0};
+    gpu_device_desc desc = {.select = getenv("IJEPA_DEVICE"), .validation = getenv("IJEPA_VALIDATION") != NULL};
+    CHECK_OK(gpu_device_open(&desc, &test_device, &err));
+}
+
+void close_test_device(void) {
+    const char *first;
+    int messages = gpu_device_messages(test_device, &first);
+    ck_assert_msg(messages == 0, "%d validation messages, the first: %s", messages, first);
+    gpu_device_close(test_device);
+    test_device = NULL;
+}
+
 int main(void) {
     SRunner *runner = srunner_create(suite_create("ijepa"));
 #define IJ_SUITE(name) srunner_add_suite(runner, name##_suite());

@@ -3,6 +3,7 @@
 #define IJ_TESTS_SUITES_H
 
 #include "base/error.h"
+#include "gpu/gpu.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -11,6 +12,12 @@
 #define IJ_SUITE(name) Suite *name##_suite(void);
 #include "suites.def"
 #undef IJ_SUITE
+
+/* The device under test ($IJEPA_DEVICE, with validation layers if $IJEPA_VALIDATION is set), as a fixture; closing it fails when the
+ * layers had anything to say. */
+extern gpu_device *test_device;
+void open_test_device(void);
+void close_test_device(void);
 
 /* The call must succeed; its error text is shown when it does not. `err` is the test's own variable. */
 #define CHECK_OK(call)                                                                                                                     \

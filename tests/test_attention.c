@@ -12,19 +12,6 @@
 #define ROWS_MAX 160
 #define WATCHED 19 /* rows of the sequence that is followed */
 
-static gpu_device *device;
-
-static void open_device(void) {
-    ij_error err = {0};
-    gpu_device_desc desc = {.select = getenv("IJEPA_DEVICE"), .validation = getenv("IJEPA_VALIDATION") != NULL};
-    CHECK_OK(gpu_device_open(&desc, &device, &err));
-}
-
-static void close_device(void) {
-    gpu_device_close(device);
-    device = NULL;
-}
-
 /* Any fixed numbers; those of the watched sequence depend on (tensor, place in the sequence) only. */
 static float number(uint32_t stream, uint32_t element) {
     uint32_t x = (stream * 0x9e3779b9u) ^ (element * 0x85ebca6bu + 0x27d4eb2fu);
@@ -45,7 +32,7 @@ static void run_batch(const uint32_t *offsets, uint32_t sequences, uint32_t firs
     gpu_program *program;
     gpu_tensor places[7]; /* qkv, dout, out, lse, delta, dqkv, offsets */
     static const uint32_t columns[6] = {3 * DIM, DIM, DIM, HEADS, HEADS, 3 * DIM};
-    CHECK_OK(gpu_arena_create(device, "attention", GPU_MEMORY_DEVICE, &arena, &err));
+    CHECK_OK(gpu_arena_create(test_device, "attention", GPU_MEMORY_DEVICE, &arena, &err));
     for (int i = 0; i < 6; i++) CHECK_OK(gpu_reserve(arena, 4 * ROWS_MAX * columns[i], "rows", &places[i], &err));
     CHECK_OK(gpu_reserve(arena, 4 * (sequences + 1), "offsets", &places[6], &err));
     CHECK_OK(gpu_arena_commit(arena, &err));
@@ -56,20 +43,20 @@ static void run_batch(const uint32_t *offsets, uint32_t sequences, uint32_t firs
             bool mine = row >= first && row < first + WATCHED;
             values[e] = mine ? number(i, e - first * columns[i]) : number(company + i, e);
         }
-        CHECK_OK(gpu_write(device, places[i], 0, values, 4 * ROWS_MAX * columns[i], &err));
+        CHECK_OK(gpu_write(test_device, places[i], 0, values, 4 * ROWS_MAX * columns[i], &err));
     }
-    CHECK_OK(gpu_write(device, places[6], 0, offsets, 4 * (sequences + 1), &err));
+    CHECK_OK(gpu_write(test_device, places[6], 0, offsets, 4 * (sequences + 1), &err));
     op_attention_shape shape = {places[6], sequences, ROWS_MAX, 64, HEADS, HEAD_DIM, split};
     op_attention_desc forward = {shape, places[0], places[2], places[3]};
     op_attention_bwd_desc backward = {shape, places[0], places[2], places[3], places[1], places[4], places[5]};
-    CHECK_OK(gpu_program_create(device, "attention", false, &program, &err));
+    CHECK_OK(gpu_program_create(test_device, "attention", false, &program, &err));
     CHECK_OK(op_attention(program, &forward, &err));
     CHECK_OK(op_attention_bwd(program, &backward, &err));
     CHECK_OK(gpu_program_finish(program, &err));
     CHECK_OK(gpu_run(program, &err));
-    CHECK_OK(gpu_read(device, places[2], 4 * first * DIM, result->out, sizeof result->out, &err));
-    CHECK_OK(gpu_read(device, places[3], 4 * first * HEADS, result->lse, sizeof result->lse, &err));
-    CHECK_OK(gpu_read(device, places[5], 4 * first * 3 * DIM, result->dqkv, sizeof result->dqkv, &err));
+    CHECK_OK(gpu_read(test_device, places[2], 4 * first * DIM, result->out, sizeof result->out, &err));
+    CHECK_OK(gpu_read(test_device, places[3], 4 * first * HEADS, result->lse, sizeof result->lse, &err));
+    CHECK_OK(gpu_read(test_device, places[5], 4 * first * 3 * DIM, result->dqkv, sizeof result->dqkv, &err));
     gpu_program_destroy(program);
     gpu_arena_destroy(arena);
 }
@@ -95,11 +82,11 @@ START_TEST(test_misfits_are_refused) {
     gpu_arena *arena;
     gpu_program *program;
     gpu_tensor offsets, rows;
-    CHECK_OK(gpu_arena_create(device, "attention", GPU_MEMORY_DEVICE, &arena, &err));
+    CHECK_OK(gpu_arena_create(test_device, "attention", GPU_MEMORY_DEVICE, &arena, &err));
     CHECK_OK(gpu_reserve(arena, 8, "offsets", &offsets, &err));
     CHECK_OK(gpu_reserve(arena, 4 * 10 * 3 * 8, "rows", &rows, &err));
     CHECK_OK(gpu_arena_commit(arena, &err));
-    CHECK_OK(gpu_program_create(device, "attention", false, &program, &err));
+    CHECK_OK(gpu_program_create(test_device, "attention", false, &program, &err));
     op_attention_desc good = {.shape = {offsets, 1, 10, 10, 1, 8, 0}, .qkv = rows, .out = rows}, bad = good;
     bad.shape.head_dim = 6;
     CHECK_FAILS(op_attention(program, &bad, &err), IJ_ERROR_ARGUMENT);
@@ -123,7 +110,7 @@ END_TEST
 Suite *attention_suite(void) {
     Suite *suite = suite_create("attention");
     TCase *tests = tcase_create("attention");
-    tcase_add_unchecked_fixture(tests, open_device, close_device);
+    tcase_add_unchecked_fixture(tests, open_test_device, close_test_device);
     tcase_set_timeout(tests, 0);
     tcase_add_test(tests, test_company_changes_no_bit);
     tcase_add_test(tests, test_misfits_are_refused);

@@ -13,22 +13,6 @@
 #include <math.h>
 #include <string.h>
 
-static gpu_device *device;
-
-static void open_device(void) {
-    ij_error err = {0};
-    gpu_device_desc desc = {.select = getenv("IJEPA_DEVICE"), .validation = getenv("IJEPA_VALIDATION") != NULL};
-    CHECK_OK(gpu_device_open(&desc, &device, &err));
-}
-
-static void close_device(void) {
-    const char *first;
-    int messages = gpu_device_messages(device, &first);
-    ck_assert_msg(messages == 0, "%d validation messages, the first: %s", messages, first);
-    gpu_device_close(device);
-    device = NULL;
-}
-
 /* The i'th number of a stream, uniform in [0, 1). */
 static double uniform(uint32_t stream, uint32_t i) {
     return (double)philox(2026, 0, PHILOX_STREAM_TEST, i, stream, 0).x * 0x1p-32;
@@ -103,7 +87,7 @@ START_TEST(test_knn_matches_naive) {
         made test = make_samples(20, cases[c].test, cases[c].dim, cases[c].classes, 1, 1);
         int *predicted = calloc((size_t)cases[c].test, sizeof *predicted), differ = 0;
         ij_knn_desc desc = {.k = cases[c].k, .temperature = cases[c].temperature};
-        CHECK_OK(ij_knn(device, &train.samples, &test.samples, &desc, predicted, &err));
+        CHECK_OK(ij_knn(test_device, &train.samples, &test.samples, &desc, predicted, &err));
         for (int64_t i = 0; i < cases[c].test; i++)
             differ += predicted[i] != naive_knn(&train.samples, test.x + i * cases[c].dim, cases[c].k, cases[c].temperature);
         /* f32 similarities order two neighbours otherwise once in a while; that must stay rare. */
@@ -121,12 +105,12 @@ START_TEST(test_knn_ties) {
     float train[5 * 2] = {1, 0, 1, 0, 1, 0, 1, 0, 1, 0}, test[2 * 2] = {2, 0, 0, 0};
     int labels[5] = {2, 1, 0, 2, 1}, predicted[2];
     ij_samples a = {train, labels, 5, 2, 3}, b = {test, NULL, 2, 2, 3};
-    CHECK_OK(ij_knn(device, &a, &b, &(ij_knn_desc){.k = 3}, predicted, &err));
+    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.k = 3}, predicted, &err));
     ck_assert_int_eq(predicted[0], 0);
     ck_assert_int_eq(predicted[1], 0); /* the zero vector: similarity 0 to all, not NaN */
-    CHECK_OK(ij_knn(device, &a, &b, &(ij_knn_desc){.k = 4}, predicted, &err));
+    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.k = 4}, predicted, &err));
     ck_assert_int_eq(predicted[0], 2);
-    CHECK_OK(ij_knn(device, &a, &b, &(ij_knn_desc){.k = 1}, predicted, &err));
+    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.k = 1}, predicted, &err));
     ck_assert_int_eq(predicted[0], 2);
 }
 END_TEST
@@ -136,10 +120,10 @@ START_TEST(test_knn_refuses) {
     float x[4] = {1, 2, 3, 4};
     int labels[2] = {0, 1}, predicted[2];
     ij_samples a = {x, labels, 2, 2, 2}, b = {x, labels, 1, 3, 2};
-    CHECK_FAILS(ij_knn(device, &a, &b, &(ij_knn_desc){0}, predicted, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(ij_knn(test_device, &a, &b, &(ij_knn_desc){0}, predicted, &err), IJ_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "2 features"));
-    CHECK_FAILS(ij_knn(device, &a, &a, &(ij_knn_desc){.k = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
-    CHECK_FAILS(ij_knn(device, &a, &a, &(ij_knn_desc){.temperature = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.k = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.temperature = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
 }
 END_TEST
 
@@ -149,9 +133,9 @@ END_TEST
 static void classify(const made *train, const made *test, int64_t *knn, int64_t *probe) {
     ij_error err = {0};
     int *predicted = calloc((size_t)test->samples.count, sizeof *predicted);
-    CHECK_OK(ij_knn(device, &train->samples, &test->samples, &(ij_knn_desc){0}, predicted, &err));
+    CHECK_OK(ij_knn(test_device, &train->samples, &test->samples, &(ij_knn_desc){0}, predicted, &err));
     *knn = ij_count_right(predicted, test->labels, test->samples.count);
-    CHECK_OK(ij_probe(device, &train->samples, &test->samples, &(ij_probe_desc){.seed = 3}, predicted, NULL, &err));
+    CHECK_OK(ij_probe(test_device, &train->samples, &test->samples, &(ij_probe_desc){.seed = 3}, predicted, NULL, &err));
     *probe = ij_count_right(predicted, test->labels, test->samples.count);
     free(predicted);
 }
@@ -232,7 +216,7 @@ START_TEST(test_probe_gradient) {
     ij_error err = {0};
     made train = make_samples(90, 61, 5, 3, 1, 1);
     probe_problem *problem;
-    CHECK_OK(probe_problem_create(device, &train.samples, 5, &problem, &err));
+    CHECK_OK(probe_problem_create(test_device, &train.samples, 5, &problem, &err));
     int width = probe_problem_width(problem), count = 3 * width;
     double w[3 * 8], gradient[3 * 8], unused[3 * 8];
     ck_assert_int_eq(width, 8);
@@ -264,7 +248,7 @@ START_TEST(test_probe_is_deterministic) {
     int predicted[2][100];
     ij_probe_result result[2];
     for (int i = 0; i < 2; i++)
-        CHECK_OK(ij_probe(device, &train.samples, &test.samples, &(ij_probe_desc){.seed = 11}, predicted[i], &result[i], &err));
+        CHECK_OK(ij_probe(test_device, &train.samples, &test.samples, &(ij_probe_desc){.seed = 11}, predicted[i], &result[i], &err));
     ck_assert_mem_eq(predicted[0], predicted[1], sizeof predicted[0]);
     ck_assert_mem_eq(&result[0], &result[1], sizeof result[0]);
     free_made(train);
@@ -279,7 +263,7 @@ START_TEST(test_probe_constant_and_unscaled_features) {
     for (int i = 0; i < 300; i++) train.x[i * 10] = 42, train.x[i * 10 + 1] *= 1e7f;
     for (int i = 0; i < 100; i++) test.x[i * 10] = 42, test.x[i * 10 + 1] *= 1e7f;
     int predicted[100];
-    CHECK_OK(ij_probe(device, &train.samples, &test.samples, &(ij_probe_desc){0}, predicted, NULL, &err));
+    CHECK_OK(ij_probe(test_device, &train.samples, &test.samples, &(ij_probe_desc){0}, predicted, NULL, &err));
     ck_assert_int_ge(ij_count_right(predicted, test.labels, 100), 97);
     free_made(train);
     free_made(test);
@@ -331,7 +315,7 @@ static void write_run(const char *path) {
     ij_train_config_defaults(&config);
     CHECK_OK(ij_train_config_read(&text, &config, NULL, 0, &err));
     config.schedule.steps_per_epoch = 1;
-    CHECK_OK(ij_weights_create(device, &config.model, true, &weights, &err));
+    CHECK_OK(ij_weights_create(test_device, &config.model, true, &weights, &err));
     CHECK_OK(ij_weights_commit(weights, &err));
     CHECK_OK(ij_weights_initialise(weights, config.seed, &err));
     CHECK_OK(ij_checkpoint_write(path, weights, &config, 7, &err));
@@ -467,7 +451,7 @@ Suite *eval_suite(void) {
     tcase_add_test(host, test_parallel);
     suite_add_tcase(suite, host);
     TCase *on_device = tcase_create("device");
-    tcase_add_unchecked_fixture(on_device, open_device, close_device);
+    tcase_add_unchecked_fixture(on_device, open_test_device, close_test_device);
     tcase_set_timeout(on_device, 0);
     tcase_add_test(on_device, test_knn_matches_naive);
     tcase_add_test(on_device, test_knn_ties);

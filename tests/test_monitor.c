@@ -10,22 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-static gpu_device *device;
-
-static void open_device(void) {
-    ij_error err = {0};
-    gpu_device_desc desc = {.select = getenv("IJEPA_DEVICE"), .validation = getenv("IJEPA_VALIDATION") != NULL};
-    CHECK_OK(gpu_device_open(&desc, &device, &err));
-}
-
-static void close_device(void) {
-    const char *first;
-    int messages = gpu_device_messages(device, &first);
-    ck_assert_msg(messages == 0, "%d validation messages, the first: %s", messages, first);
-    gpu_device_close(device);
-    device = NULL;
-}
-
 static double uniform(uint32_t stream, uint32_t i) {
     return (double)philox(2026, 1, PHILOX_STREAM_TEST, i, stream, 0).x * 0x1p-32;
 }
@@ -135,7 +119,7 @@ static double *read_doubles(gpu_tensor tensor, int64_t count) {
     ij_error err = {0};
     float *values = malloc((size_t)count * 4);
     double *out = malloc((size_t)count * sizeof *out);
-    CHECK_OK(gpu_read(device, tensor, 0, values, 4 * (uint64_t)count, &err));
+    CHECK_OK(gpu_read(test_device, tensor, 0, values, 4 * (uint64_t)count, &err));
     for (int64_t i = 0; i < count; i++) out[i] = (double)values[i];
     free(values);
     return out;
@@ -144,13 +128,13 @@ static double *read_doubles(gpu_tensor tensor, int64_t count) {
 static snapshot take_snapshot(const ij_jepa *j) {
     ij_error err = {0};
     uint32_t offsets[BATCH * 4 + 1];
-    CHECK_OK(gpu_read(device, j->masks.tgt_offsets, 0, offsets, sizeof offsets, &err));
+    CHECK_OK(gpu_read(test_device, j->masks.tgt_offsets, 0, offsets, sizeof offsets, &err));
     snapshot s = {.rows = offsets[BATCH * 4], .patches = ij_patches(&j->desc.model)};
     s.y = read_doubles(j->target_saved.y, BATCH * s.patches * DIM);
     s.targets = read_doubles(j->targets, s.rows * DIM);
     s.predictions = read_doubles(j->predictions, s.rows * DIM);
     s.place = malloc((size_t)s.rows * 4);
-    CHECK_OK(gpu_read(device, j->masks.tgt_rows, 0, s.place, 4 * (uint64_t)s.rows, &err));
+    CHECK_OK(gpu_read(test_device, j->masks.tgt_rows, 0, s.place, 4 * (uint64_t)s.rows, &err));
     return s;
 }
 
@@ -243,8 +227,8 @@ START_TEST(test_sample_of_a_step) {
     ij_weights *weights;
     ij_jepa *jepa;
     ij_monitor *monitor;
-    CHECK_OK(ij_weights_create(device, &desc.model, true, &weights, &err));
-    CHECK_OK(ij_jepa_plan(device, &desc, weights, &jepa, &err));
+    CHECK_OK(ij_weights_create(test_device, &desc.model, true, &weights, &err));
+    CHECK_OK(ij_jepa_plan(test_device, &desc, weights, &jepa, &err));
     CHECK_OK(ij_weights_commit(weights, &err));
     CHECK_OK(ij_jepa_build(jepa, &err));
     CHECK_OK(ij_weights_initialise(weights, 3, &err));
@@ -431,7 +415,7 @@ Suite *monitor_suite(void) {
     tcase_add_test(host, test_not_a_number_is_not_judged);
     suite_add_tcase(suite, host);
     TCase *on_device = tcase_create("device");
-    tcase_add_unchecked_fixture(on_device, open_device, close_device);
+    tcase_add_unchecked_fixture(on_device, open_test_device, close_test_device);
     tcase_set_timeout(on_device, 0);
     tcase_add_test(on_device, test_sample_of_a_step);
     suite_add_tcase(suite, on_device);

@@ -4,19 +4,6 @@
 
 #include <string.h>
 
-static gpu_device *device;
-
-static void open_device(void) {
-    ij_error err = {0};
-    gpu_device_desc desc = {.select = getenv("IJEPA_DEVICE"), .validation = getenv("IJEPA_VALIDATION") != NULL};
-    CHECK_OK(gpu_device_open(&desc, &device, &err));
-}
-
-static void close_device(void) {
-    gpu_device_close(device);
-    device = NULL;
-}
-
 static bool wanted(const op_case *c) { return !(c->large && getenv("IJEPA_SMALL")); }
 
 START_TEST(test_device_matches_reference) {
@@ -28,15 +15,12 @@ START_TEST(test_device_matches_reference) {
             if (!wanted(&family->ops[i].cases[j]) || (only && strcmp(only, family->ops[i].name) != 0)) continue;
             ij_error err = {0};
             op_report report;
-            CHECK_OK(op_check(device, &family->ops[i], &family->ops[i].cases[j], &report, &err));
+            CHECK_OK(op_check(test_device, &family->ops[i], &family->ops[i].cases[j], &report, &err));
             if (getenv("IJEPA_VERBOSE"))
                 fprintf(stderr, "%-24s %-24s error %.3f of tolerance (%s), %.3f ms\n", family->ops[i].name, family->ops[i].cases[j].name, report.error, report.worst, 1e3 * report.seconds);
             cases++;
         }
     ck_assert_msg(cases > 0 || only, "family %s has no cases", family->name);
-    const char *first;
-    int messages = gpu_device_messages(device, &first);
-    ck_assert_msg(messages == 0, "%d validation messages, the first: %s", messages, first);
 }
 END_TEST
 
@@ -61,7 +45,7 @@ END_TEST
 Suite *ops_suite(void) {
     Suite *suite = suite_create("ops");
     TCase *on_device = tcase_create("device");
-    tcase_add_unchecked_fixture(on_device, open_device, close_device);
+    tcase_add_unchecked_fixture(on_device, open_test_device, close_test_device);
     tcase_set_timeout(on_device, 0);
     tcase_add_loop_test(on_device, test_device_matches_reference, 0, op_family_count);
     suite_add_tcase(suite, on_device);

@@ -9,22 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-static gpu_device *device;
-
-static void open_device(void) {
-    ij_error err = {0};
-    gpu_device_desc desc = {.select = getenv("IJEPA_DEVICE"), .validation = getenv("IJEPA_VALIDATION") != NULL};
-    CHECK_OK(gpu_device_open(&desc, &device, &err));
-}
-
-static void close_device(void) {
-    const char *first;
-    int messages = gpu_device_messages(device, &first);
-    ck_assert_msg(messages == 0, "%d validation messages, the first: %s", messages, first);
-    gpu_device_close(device);
-    device = NULL;
-}
-
 /* A step whose patch rows and masks the test writes: image i of the batch is picture `pictures[i]`, the same content wherever it stands. */
 typedef struct step {
     ij_jepa_desc desc;
@@ -45,7 +29,7 @@ static void fill_rows(step *s, const int *pictures) {
             philox_words w = philox(11, 0, PHILOX_STREAM_TEST, (uint32_t)e, 0, (uint32_t)pictures[i]);
             rows[e] = 4 * philox_unit(w.x) - 2;
         }
-        CHECK_OK(gpu_write(device, s->jepa->rows, 4 * (uint64_t)(i * per_image), rows, 4 * (uint64_t)per_image, &err));
+        CHECK_OK(gpu_write(test_device, s->jepa->rows, 4 * (uint64_t)(i * per_image), rows, 4 * (uint64_t)per_image, &err));
     }
     free(rows);
 }
@@ -72,7 +56,7 @@ static void fill_masks(step *s, const int *pictures, bool only_first) {
     ref_masks_lists(&s->desc.masks, context, targets, batch, false, &l);
     const masks_tensors *t = &s->jepa->masks;
     const gpu_tensor to[] = {t->ctx_offsets, t->ctx_rows, t->tgt_offsets, t->tgt_rows, t->pred_offsets, t->pred_src};
-    for (int i = 0; i < 6; i++) CHECK_OK(gpu_write(device, to[i], 0, *lists[i], 4 * (uint64_t)counts[i], &err));
+    for (int i = 0; i < 6; i++) CHECK_OK(gpu_write(test_device, to[i], 0, *lists[i], 4 * (uint64_t)counts[i], &err));
     s->ctx_offsets = l.ctx_offsets;
     s->tgt_offsets = l.tgt_offsets;
     free(l.ctx_rows), free(l.tgt_rows), free(l.pred_offsets), free(l.pred_src);
@@ -91,8 +75,8 @@ static void read_results(step *s) {
     int64_t context = s->ctx_offsets[batch], target = s->tgt_offsets[batch * s->desc.masks.blocks];
     CHECK_OK(ij_alloc(&s->token_gradients, context * dim, 4, "gradients", &err));
     CHECK_OK(ij_alloc(&s->predictions, target * dim, 4, "predictions", &err));
-    CHECK_OK(gpu_read(device, s->jepa->context_scratch.dx, 0, s->token_gradients, 4 * (uint64_t)(context * dim), &err));
-    CHECK_OK(gpu_read(device, s->jepa->predictions, 0, s->predictions, 4 * (uint64_t)(target * dim), &err));
+    CHECK_OK(gpu_read(test_device, s->jepa->context_scratch.dx, 0, s->token_gradients, 4 * (uint64_t)(context * dim), &err));
+    CHECK_OK(gpu_read(test_device, s->jepa->predictions, 0, s->predictions, 4 * (uint64_t)(target * dim), &err));
 }
 
 static void run_step(step *s, const int *pictures, int count, bool only_first) {
@@ -102,15 +86,15 @@ static void run_step(step *s, const int *pictures, int count, bool only_first) {
                                        .pred_dim = 12, .pred_depth = 2, .pred_heads = 1, .pred_hidden = 20, .norm_eps = 1e-6f},
                              .masks = {.mode = MASKS_MULTIBLOCK, .grid_h = 6, .grid_w = 8}, .batch = count, .loss = LOSS_SMOOTH_L1, .loss_divisor = 1000};
     masks_defaults(&s->desc.masks);
-    CHECK_OK(ij_weights_create(device, &s->desc.model, true, &s->weights, &err));
-    CHECK_OK(ij_jepa_plan(device, &s->desc, s->weights, &s->jepa, &err));
+    CHECK_OK(ij_weights_create(test_device, &s->desc.model, true, &s->weights, &err));
+    CHECK_OK(ij_jepa_plan(test_device, &s->desc, s->weights, &s->jepa, &err));
     CHECK_OK(ij_weights_commit(s->weights, &err));
     CHECK_OK(ij_jepa_build(s->jepa, &err));
     CHECK_OK(ij_weights_initialise(s->weights, 3, &err));
     fill_rows(s, pictures);
     fill_masks(s, pictures, only_first);
     CHECK_OK(ij_jepa_pass(s->jepa, 0, &(ij_step_scalars){.lr = 1e-3, .momentum = 0.996}, NULL, NULL, 0, &err));
-    CHECK_OK(gpu_wait_all(device, &err));
+    CHECK_OK(gpu_wait_all(test_device, &err));
     read_results(s);
 }
 
@@ -196,8 +180,8 @@ START_TEST(test_small_grids) {
         for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 2654435761u >> 13);
         for (int i = 0; i < 3; i++)
             images[i] = (ij_jepa_image){.offset = (uint64_t)i * 4096, .width = 30, .height = 40, .channels = 3, .crop_w = 30, .crop_h = 40, .sample = (uint32_t)i};
-        CHECK_OK(ij_weights_create(device, &desc.model, true, &weights, &err));
-        CHECK_OK(ij_jepa_plan(device, &desc, weights, &jepa, &err));
+        CHECK_OK(ij_weights_create(test_device, &desc.model, true, &weights, &err));
+        CHECK_OK(ij_jepa_plan(test_device, &desc, weights, &jepa, &err));
         CHECK_OK(ij_weights_commit(weights, &err));
         CHECK_OK(ij_jepa_build(jepa, &err));
         CHECK_OK(ij_weights_initialise(weights, 3, &err));
@@ -231,7 +215,7 @@ START_TEST(test_not_finite_changes_nothing) {
     CHECK_OK(ij_alloc(&before, count, 4, "weights", &err));
     CHECK_OK(ij_alloc(&after, count, 4, "weights", &err));
     CHECK_OK(ij_weights_read(s.weights, IJ_SLOT_WEIGHT, index, before, &err));
-    CHECK_OK(gpu_write(device, s.weights->tensors[IJ_SLOT_GRADIENT][0], 0, &poison, 4, &err));
+    CHECK_OK(gpu_write(test_device, s.weights->tensors[IJ_SLOT_GRADIENT][0], 0, &poison, 4, &err));
     CHECK_OK(ij_jepa_update(s.jepa, 0, &err));
     CHECK_OK(ij_jepa_result(s.jepa, 0, &result, &err));
     ck_assert(!result.finite);
@@ -351,7 +335,7 @@ END_TEST
 Suite *train_suite(void) {
     Suite *suite = suite_create("train");
     TCase *on_device = tcase_create("device");
-    tcase_add_unchecked_fixture(on_device, open_device, close_device);
+    tcase_add_unchecked_fixture(on_device, open_test_device, close_test_device);
     tcase_set_timeout(on_device, 0);
     tcase_add_loop_test(on_device, test_an_image_does_not_see_its_batch, 0, 4);
     tcase_add_loop_test(on_device, test_a_gradient_does_not_see_what_follows, 0, 2);
