@@ -159,7 +159,7 @@ run_step() { # name; appends name, pass|fail|skip, seconds, what to the results
     printf '  %-20s %s %7.1f s\n' "$name" "$what" "$(awk "BEGIN { print $end - $begin }")"
     { grep -hE '^[0-9]+%: Checks: ' "$logs/$name.log" || true; } | sed 's/^/      /'
     printf '%s\t%s\t%s\n' "$name" "$what" "$(awk "BEGIN { print $end - $begin }")" >>"$results"
-    [ $what = pass ] || { tail -25 "$logs/$name.log" | cut -c1-400 | sed 's/^/      | /'; case $name in build_gcc|host_build) return 1 ;; esac; }
+    [ $what = pass ] || { grep -vE '^\[[0-9]+/[0-9]+\] (Building|Linking|shader)' "$logs/$name.log" | tail -25 | cut -c1-400 | sed 's/^/      | /'; case $name in build_gcc|host_build) return 1 ;; esac; }
 }
 
 run_steps() { # stops only when there is nothing to test
