@@ -24,7 +24,7 @@ static const double l2_values[] = {1e-1, 1e-2, 1e-3, 1e-4, 1e-5};
 typedef struct block {
     int64_t begin, rows;
     gpu_tensor x;          /* [rows, width] */
-    gpu_program *forward;  /* logits = x w^T */
+    gpu_program *forward;  /* logits = w x^T: with the many rows as columns, lanes of a CPU driver are full */
     gpu_program *backward; /* gradient (+)= dlogits^T x */
 } block;
 
@@ -36,8 +36,9 @@ typedef struct design {
     block *blocks;
     int block_count;
     gpu_arena *arena, *upload, *readback;
-    gpu_tensor w, gradient;     /* [classes, width] */
-    gpu_tensor logits, dlogits; /* [block_rows, classes] */
+    gpu_tensor w, gradient; /* [classes, width] */
+    gpu_tensor logits;      /* [classes, rows of a block] */
+    gpu_tensor dlogits;     /* [block_rows, classes] */
     gpu_tensor scratch;
     gpu_tensor w_host, dlogits_host;       /* where the host writes */
     gpu_tensor logits_host, gradient_host; /* where it reads */
@@ -98,11 +99,11 @@ static ij_status record(design *d, block *b, bool gradient, ij_error *err) {
     uint64_t logits = 4 * (uint64_t)(b->rows * d->classes);
     op_matmul_desc product = {.label = "probe logits",
                               .form = OP_MATMUL_NT,
-                              .n = (uint32_t)d->classes,
+                              .n = (uint32_t)b->rows,
                               .k = (uint32_t)d->width,
-                              .rows = {.max = (uint32_t)b->rows},
-                              .a = b->x,
-                              .b = d->w,
+                              .rows = {.max = (uint32_t)d->classes},
+                              .a = d->w,
+                              .b = b->x,
                               .c = d->logits};
     IJ_TRY(gpu_program_create(d->device, "probe forward", false, &b->forward, err));
     if (b->begin == 0) IJ_TRY(gpu_copy(b->forward, d->w, d->w_host, d->w.bytes, err));
@@ -234,10 +235,11 @@ int probe_problem_width(const probe_problem *p) {
     return p->design.width;
 }
 
-static int largest(const float *values, int count) {
+/* The class with the largest logit; the logits of a row are a column of [classes, rows]. */
+static int largest(const float *z, int64_t stride, int classes) {
     int best = 0;
-    for (int c = 1; c < count; c++)
-        if (values[c] > values[best]) best = c;
+    for (int c = 1; c < classes; c++)
+        if (z[c * stride] > z[best * stride]) best = c;
     return best;
 }
 
@@ -246,22 +248,23 @@ static void softmax_rows(void *user, int64_t begin, int64_t end, int64_t piece) 
     probe_problem *p = user;
     const float *logits = gpu_map(p->design.logits_host);
     float *dlogits = gpu_map(p->design.dlogits_host);
+    int64_t stride = p->block->rows;
     int classes = p->design.classes;
     double loss = 0, fitted = (double)(p->design.rows - p->held_out);
     int64_t right = 0, held_out_right = 0;
     for (int64_t r = begin; r < end; r++) {
-        const float *z = logits + r * classes;
+        const float *z = logits + r;
         float *dz = dlogits + r * classes;
-        int label = p->labels[p->block->begin + r], best = largest(z, classes);
+        int label = p->labels[p->block->begin + r], best = largest(z, stride, classes);
         if (p->block->begin + r < p->held_out) {
             memset(dz, 0, (size_t)classes * sizeof *dz);
             held_out_right += best == label;
             continue;
         }
-        double sum = 0;
-        for (int c = 0; c < classes; c++) sum += exp((double)z[c] - (double)z[best]);
-        for (int c = 0; c < classes; c++) dz[c] = (float)((exp((double)z[c] - (double)z[best]) / sum - (c == label)) / fitted);
-        loss += (log(sum) + (double)z[best] - (double)z[label]) / fitted;
+        double sum = 0, top = (double)z[best * stride];
+        for (int c = 0; c < classes; c++) sum += exp((double)z[c * stride] - top);
+        for (int c = 0; c < classes; c++) dz[c] = (float)((exp((double)z[c * stride] - top) / sum - (c == label)) / fitted);
+        loss += (log(sum) + top - (double)z[label * stride]) / fitted;
         right += best == label;
     }
     p->losses[piece] = loss;
@@ -346,7 +349,8 @@ static ij_status choose_l2(fit *f, double *w, int iterations, ij_probe_result *r
         f->l2 = l2_values[i];
         status = minimise(f, trial, iterations, GAIN_CHOOSE, err);
         f->done = iterations * (i + 1);
-        if (status != IJ_OK || f->value.held_out_right <= best) continue;
+        if (status != IJ_OK || f->value.held_out_right < best) break; /* past the top: the weaker are the dearer */
+        if (f->value.held_out_right == best) continue;
         best = f->value.held_out_right;
         result->l2 = f->l2;
         result->held_out = 100.0 * (double)best / (double)f->held_out;
@@ -367,7 +371,7 @@ static ij_status predict(gpu_device *device, const probe_problem *p, const doubl
         status = gpu_run(d.blocks[i].forward, err);
         const float *logits = status == IJ_OK ? gpu_map(d.logits_host) : NULL;
         for (int64_t r = 0; r < d.blocks[i].rows && logits; r++)
-            predicted[d.blocks[i].begin + r] = largest(logits + r * d.classes, d.classes);
+            predicted[d.blocks[i].begin + r] = largest(logits + r, d.blocks[i].rows, d.classes);
     }
     design_free(&d);
     return status;

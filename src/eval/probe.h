@@ -6,8 +6,9 @@
  * Wright, algorithm 7.5) on all samples at once finds its minimum, whatever the scale of the features, without a learning rate to tune.
  * The two products of an evaluation run on the device, softmax and the optimiser in double on the host.
  *
- * l2 is chosen on a tenth of the training samples (a seeded draw) from five values, strong to weak, each started from the one before; then
- * W is fitted to all samples. Where that tenth would have fewer samples than there are classes, l2 is PROBE_L2_FEW. */
+ * l2 is chosen on a tenth of the training samples (a seeded draw) from five values, strong to weak, each started from the one before, until
+ * one is worse than the one before; then W is fitted to all samples. Where that tenth would have fewer samples than there are classes, l2
+ * is PROBE_L2_FEW. */
 #ifndef IJ_EVAL_PROBE_H
 #define IJ_EVAL_PROBE_H
 
