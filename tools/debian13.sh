@@ -60,7 +60,7 @@ unpack_drivers() {
     }
     manifest() { # name, library: only for a library whose own libraries are all there
         rm -f "$to/icd/$1.json"
-        [ -e "$2" ] && ! ldd "$2" | grep -q 'not found' || { say "driver $1 is left out"; return 0; }
+        [ -e "$2" ] && [[ $(ldd "$2") != *'not found'* ]] || { say "driver $1 is left out"; return 0; }
         printf '{"file_format_version":"1.0.0","ICD":{"library_path":"%s","api_version":"1.3.0"}}\n' "$2" >"$to/icd/$1.json"
     }
     fetch mesa25 mesa-vulkan-drivers/trixie # 25.0 is the last whose RADV compiles without hardware
@@ -68,9 +68,9 @@ unpack_drivers() {
     mkdir -p "$to/swiftshader"
     find "$to/chromium" -name libvk_swiftshader.so -exec mv {} "$to/swiftshader/" \; 2>/dev/null || true
     rm -rf "$to/chromium"
-    if dpkg-query -W -f '${Version}' mesa-vulkan-drivers | grep -q '^26'; then
+    if [[ $(dpkg-query -W -f '${Version}' mesa-vulkan-drivers) == 26* ]]; then
         manifest lavapipe26 "$installed"
-    elif apt-cache policy mesa-vulkan-drivers | grep -q trixie-backports; then
+    elif [[ $(apt-cache policy mesa-vulkan-drivers) == *trixie-backports* ]]; then
         fetch mesa26 mesa-vulkan-drivers/trixie-backports
         manifest lavapipe26 "$to/mesa26$installed"
     fi

@@ -88,7 +88,7 @@ step_install() {
     for sample in samples/*.c; do
         # shellcheck disable=SC2046
         gcc -std=c11 -Wall -Wextra -Werror "$sample" -o "$work/sample" $(pkg-config --cflags --libs ijepa) || return
-        ldd "$work/sample" | grep -q libijepa || return
+        [[ $(ldd "$work/sample") == *libijepa.so* ]] || { echo "$sample does not use the shared library"; return 1; }
         echo "$sample builds against the installed library"
     done
 }
