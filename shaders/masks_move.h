@@ -14,8 +14,9 @@
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
 layout(push_constant) uniform Push { masks_move_push push; };
 
-uint move_row() {
-    return (gl_WorkGroupID.y * push.groups_x + gl_WorkGroupID.x) * gl_WorkGroupSize.y + gl_LocalInvocationID.y;
+uint move_row() { /* dealt out along z, as in row_lanes.h */
+    uint group = (gl_WorkGroupID.y * push.groups_x + gl_WorkGroupID.x) * gl_NumWorkGroups.z + gl_WorkGroupID.z;
+    return group * gl_WorkGroupSize.y + gl_LocalInvocationID.y;
 }
 
 #define FOR_UNITS(u) for (uint u = gl_LocalInvocationID.x; u < push.units; u += gl_WorkGroupSize.x)

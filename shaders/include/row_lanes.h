@@ -28,8 +28,9 @@ float fvec_sum(vec4 v) { return (v.x + v.y) + (v.z + v.w); }
 float fvec_sum(float v) { return v; }
 #endif
 
-/* Workgroups are dispatched as a plane, because an axis may be limited to 65,535. */
-uint group_index() { return gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x; }
+/* Workgroups are dispatched as a plane, because an axis may be limited to 65,535; along z they are dealt out in turn, so that
+ * each thread of a CPU driver, which gets a contiguous share, has as many of the rows that exist (src/ops/rows.h). */
+uint group_index() { return (gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x) * gl_NumWorkGroups.z + gl_WorkGroupID.z; }
 
 #if SUBGROUPS
 uint row_slot() { return gl_SubgroupID; } /* which of the workgroup's rows */

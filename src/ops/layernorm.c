@@ -28,7 +28,7 @@ ij_status op_layernorm(gpu_program *program, const op_layernorm_args *args, ij_e
         .flops = 8.0 * (double)(rows_max * args->dim),
         .bytes = 2.0 * (double)(rows_max * row_bytes),
     };
-    rows_groups(dispatch.groups, op_groups(args->rows.max, plan.rows_per_group));
+    rows_groups_ragged(device, dispatch.groups, op_groups(args->rows.max, plan.rows_per_group));
     IJ_TRY(rows_kernel(device, &plan, "layernorm_fwd", (uint32_t[]){affine, indexed, keep}, 3, &dispatch.kernel, err));
     return gpu_dispatch(program, &dispatch, err);
 }
@@ -73,7 +73,7 @@ ij_status op_layernorm_bwd(gpu_program *program, const op_layernorm_bwd_args *ar
         .flops = 16.0 * (double)elements,
         .bytes = (args->add ? 16.0 : 12.0) * (double)elements,
     };
-    rows_groups(dispatch.groups, op_groups(chunks_of(args->rows.max), plan.rows_per_group));
+    rows_groups_ragged(device, dispatch.groups, op_groups(chunks_of(args->rows.max), plan.rows_per_group));
     IJ_TRY(rows_kernel(device, &plan, "layernorm_bwd", (uint32_t[]){affine, args->add, params}, 3, &dispatch.kernel, err));
     IJ_TRY(gpu_dispatch(program, &dispatch, err));
     return params ? sum_params(program, args, &push, err) : IJ_OK;

@@ -45,7 +45,7 @@ ij_status op_loss(gpu_program *program, const op_loss_args *args, ij_error *err)
         .flops = 6.0 * (double)elements,
         .bytes = (gradient ? 12.0 : 8.0) * (double)elements,
     };
-    rows_groups(dispatch.groups, op_groups(chunks_of(args->rows.max), plan.rows_per_group));
+    rows_groups_ragged(device, dispatch.groups, op_groups(chunks_of(args->rows.max), plan.rows_per_group));
     IJ_TRY(rows_kernel(device, &plan, "loss", (uint32_t[]){args->kind, gradient, row_loss}, 3, &dispatch.kernel, err));
     IJ_TRY(gpu_dispatch(program, &dispatch, err));
     return sum_chunks(program, args, &push, err);

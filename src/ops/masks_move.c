@@ -1,5 +1,6 @@
 /* Gathers and scatters of token rows.      layer: ops; uses: base, gpu */
 #include "ops/masks.h"
+#include "ops/rows.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -34,16 +35,18 @@ static ij_status plan_move(gpu_program *program, const move *m, uint32_t lanes, 
  * start a workgroup cheaply: one row each, so that the row's index is one scalar load. */
 static ij_status record_move(gpu_program *program, const move *m, ij_error *err) {
     assert(m->dim > 0 && m->push.rows_max > 0);
-    bool cpu = gpu_device_info(gpu_program_device(program))->kind == GPU_KIND_CPU;
+    gpu_device *device = gpu_program_device(program);
+    bool cpu = gpu_device_info(device)->kind == GPU_KIND_CPU;
     uint32_t units = (uint32_t)(m->dim % 4 == 0 ? m->dim / 4 : m->dim), lanes = 8, rows = cpu ? 1 : 4;
     while (lanes < units && lanes < 64) lanes *= 2;
     gpu_dispatch_desc dispatch;
     struct masks_move_push push;
     IJ_TRY(plan_move(program, m, lanes, rows, &dispatch, &push, err));
-    uint32_t groups = op_groups(m->push.rows_max, rows);
+    uint32_t shares = rows_shares(device), groups = op_groups(op_groups(m->push.rows_max, rows), shares);
     push.groups_x = groups < GROUPS_X_MAX ? groups : GROUPS_X_MAX;
     dispatch.groups[0] = push.groups_x;
     dispatch.groups[1] = op_groups(groups, push.groups_x);
+    dispatch.groups[2] = shares;
     return gpu_dispatch(program, &dispatch, err);
 }
 

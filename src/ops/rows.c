@@ -47,3 +47,10 @@ void rows_groups(uint32_t groups[3], int64_t count) {
     groups[1] = op_groups(count, axis);
     groups[2] = 1;
 }
+
+void rows_groups_ragged(gpu_device *device, uint32_t groups[3], int64_t count) {
+    int64_t shares = rows_shares(device);
+    if (shares > count) shares = count;
+    rows_groups(groups, op_groups(count, shares));
+    groups[2] = (uint32_t)shares;
+}

@@ -28,4 +28,7 @@ uint32_t rows_shares(gpu_device *device);
 /* Lays `count` workgroups out as a plane (the shader's group_index): no axis is longer than every device takes. */
 void rows_groups(uint32_t groups[3], int64_t count);
 
+/* The same where only the first of them may have rows: dealt out over the shares. Up to rows_shares - 1 more than `count`. */
+void rows_groups_ragged(gpu_device *device, uint32_t groups[3], int64_t count);
+
 #endif
