@@ -78,6 +78,7 @@ int cli_usage(const char *command, const char *format, ...) __attribute__((forma
 
 /* Read once, by main. */
 cli_environment cli_environment_read(void);
+void cli_environment_tune(void); /* sets what a driver reads and the user did not */
 void cli_environment_help(void);
 
 /* Options given, else the environment's. The texts live as long as `environment`. */

@@ -50,6 +50,7 @@ static int finish(int code) {
 
 int main(int argc, char **argv) {
     cli_environment environment = cli_environment_read();
+    cli_environment_tune();
     if (argc < 2) {
         print_help();
         return CLI_USAGE;
