@@ -32,11 +32,8 @@ void main() {
     uint chunk = group_index() * ROWS_PER_GROUP + row_slot();
     if (group_index() * ROWS_PER_GROUP * LAYERNORM_CHUNK >= rows) return;
 
-    fvec dgamma[LOADS], dbeta[LOADS], scale[LOADS];
-    for (uint i = 0; i < LOADS; i++) {
-        dgamma[i] = dbeta[i] = fvec(0);
-        if (AFFINE) scale[i] = gamma[min(i * ROW_LANES + row_lane(), push.columns - 1)];
-    }
+    fvec dgamma[LOADS], dbeta[LOADS];
+    for (uint i = 0; i < LOADS; i++) dgamma[i] = dbeta[i] = fvec(0);
     for (uint r = 0; r < LAYERNORM_CHUNK; r++) {
         bool mine = chunk * LAYERNORM_CHUNK + r < rows; /* else: repeat the last row and keep nothing of it */
         uint row = min(chunk * LAYERNORM_CHUNK + r, rows - 1);
@@ -53,7 +50,7 @@ void main() {
                 dgamma[i] += g[i] * xhat[i];
                 dbeta[i] += g[i];
             }
-            if (AFFINE) g[i] *= scale[i];
+            if (AFFINE) g[i] *= gamma[column]; /* not kept across rows: with 4 lanes that takes more registers than LLVM can copy */
             g_parts += g[i];
             gx_parts += g[i] * xhat[i];
         }

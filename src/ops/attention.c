@@ -56,7 +56,8 @@ static void plan(const gpu_info *info, const op_attention_shape *shape, attentio
     uint32_t lanes = cpu && info->subgroup_size <= 32 ? info->subgroup_size : info->subgroup_min <= 32 ? 32 : 64;
     uint32_t whole_max = cpu ? (loads_lane_by_lane(info) ? 32 : ATTENTION_HEAD_DIM_MAX) : which == ATTENTION_FWD ? 64 : 32;
     uint32_t split = shape->head_dim <= whole_max ? 1 : 4;
-    if (shape->split) split = shape->split;
+    /* Tests share rows among more; among fewer only where registers are no limit. */
+    if (shape->split > split || (shape->split && info->kind == GPU_KIND_CPU)) split = shape->split;
     uint32_t block = which != ATTENTION_FWD ? 1 : cpu ? 2 : 4;
     uint32_t specs[] = {lanes, shape->head_dim / 4, split, block};
     memcpy(kernel->specs, specs, sizeof specs);
