@@ -57,7 +57,7 @@ step_program() {
     local ijepa=$builds/ijepa work record
     use_main
     work=$(mktemp -d)
-    trap 'rm -rf "$work"' RETURN
+    trap 'rm -rf "${work:-}"; trap - RETURN' RETURN
     "$ijepa" devices || return
     for record in tests/data/*.safetensors; do "$ijepa" replay "$record" || return; done
     "$ijepa" selftest --small || return
@@ -67,7 +67,7 @@ step_short_run() {
     local ijepa=$builds/ijepa work data=/usr/share/datasets/fashion-mnist
     use_main
     work=$(mktemp -d)
-    trap 'rm -rf "$work"' RETURN
+    trap 'rm -rf "${work:-}"; trap - RETURN' RETURN
     [ -e $data/train-images-idx3-ubyte.gz ] || { echo "no $data: apt install dataset-fashion-mnist"; return 1; }
     "$ijepa" train samples/configs/fashion-mnist.yaml --out "$work/run" --steps 20 || return
     "$ijepa" train --resume --out "$work/run" --steps 30 || return
@@ -76,11 +76,17 @@ step_short_run() {
     "$builds/sample_extract_features" "$work/run" tests/data/images/*.png
 }
 
+# Killed at random moments, resumed, compared with a run that was not.
+step_kill_and_resume() {
+    use_main
+    bash tests/test_kill.sh "$builds/ijepa" 4
+}
+
 # An installed library must be enough for the samples: header, pkg-config file and library, nothing of the tree.
 step_install() {
     local work sample
     work=$(mktemp -d)
-    trap 'rm -rf "$work"' RETURN
+    trap 'rm -rf "${work:-}"; trap - RETURN' RETURN
     cmake -G Ninja -B build/test/shared -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DIJ_TESTS=OFF -DIJ_SPIRV_FOLDER="$top/$builds/spirv" -DCMAKE_INSTALL_PREFIX="$work" &&
         ninja -C build/test/shared -j "$jobs" install || return
     PKG_CONFIG_PATH=$(find "$work" -name pkgconfig)
@@ -106,7 +112,7 @@ step_fuzz() { # IJEPA_FUZZ_SECONDS [20] for each target
     build fuzz -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DIJ_SANITIZE=ON -DIJ_FUZZ=ON -DIJ_TESTS=OFF -DIJ_SPIRV_FOLDER="$top/$builds/spirv" || return
     local source name work
     work=$(mktemp -d)
-    trap 'rm -rf "$work"' RETURN
+    trap 'rm -rf "${work:-}"; trap - RETURN' RETURN
     mkdir -p "$work/yaml" "$work/image" "$work/safetensors" "$work/npy" "$work/idx"
     cp samples/configs/*.yaml "$work/yaml"
     cp tests/data/images/* "$work/image" 2>/dev/null || true
@@ -135,7 +141,7 @@ step_host_small() { tests=build/test/host/ijepa_tests IJEPA_SMALL=1 run_suites s
 step_host_program() { builds=build/test/host main=system step_program; }
 
 steps_all=(layers build_gcc build_clang lavapipe_full lavapipe_validation lavapipe_older lavapipe_subgroup4 lavapipe_subgroup16 swiftshader
-    program short_run install sanitizers fuzz amd_compiler)
+    program short_run kill_and_resume install sanitizers fuzz amd_compiler)
 steps_quick=(layers build_gcc lavapipe_small)
 steps_host=(layers host_build host_small host_program)
 step_lavapipe_small() { IJEPA_SMALL=1 run_suites "$main"; }
