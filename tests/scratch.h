@@ -22,9 +22,7 @@ static inline int scratch_remove(const char *path, const struct stat *info, int 
     return remove(path);
 }
 
-static inline void scratch_end(void) {
-    nftw(scratch_folder, scratch_remove, 16, FTW_DEPTH | FTW_PHYS);
-}
+static inline void scratch_end(void) { nftw(scratch_folder, scratch_remove, 16, FTW_DEPTH | FTW_PHYS); }
 
 /* The path of `name` in the folder. Four results live at once. */
 static inline const char *scratch_path(const char *name) {

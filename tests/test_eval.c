@@ -14,9 +14,7 @@
 #include <string.h>
 
 /* The i'th number of a stream, uniform in [0, 1). */
-static double uniform(uint32_t stream, uint32_t i) {
-    return (double)philox(2026, 0, PHILOX_STREAM_TEST, i, stream, 0).x * 0x1p-32;
-}
+static double uniform(uint32_t stream, uint32_t i) { return (double)philox(2026, 0, PHILOX_STREAM_TEST, i, stream, 0).x * 0x1p-32; }
 
 static double normal(uint32_t stream, uint32_t i) {
     return sqrt(-2 * log(1 - uniform(stream, 2 * i))) * cos(6.283185307179586 * uniform(stream, 2 * i + 1));

@@ -21,12 +21,8 @@ typedef struct spread {
     double sum[64], square[64];
 } spread;
 
-static void spread_add(spread *s, int at, double value) {
-    s->sum[at] += value, s->square[at] += value * value;
-}
-static double spread_mean(const spread *s, int at) {
-    return s->sum[at] / (double)s->batches;
-}
+static void spread_add(spread *s, int at, double value) { s->sum[at] += value, s->square[at] += value * value; }
+static double spread_mean(const spread *s, int at) { return s->sum[at] / (double)s->batches; }
 static double spread_deviation(const spread *s, int at) {
     double mean = spread_mean(s, at), n = (double)s->batches;
     return sqrt(fmax(0, s->square[at] / n - mean * mean) * n / (n - 1));

@@ -10,9 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-static double uniform(uint32_t stream, uint32_t i) {
-    return (double)philox(2026, 1, PHILOX_STREAM_TEST, i, stream, 0).x * 0x1p-32;
-}
+static double uniform(uint32_t stream, uint32_t i) { return (double)philox(2026, 1, PHILOX_STREAM_TEST, i, stream, 0).x * 0x1p-32; }
 
 /* ---- spectrum ---- */
 
@@ -138,9 +136,7 @@ static snapshot take_snapshot(const ij_jepa *j) {
     return s;
 }
 
-static double smooth_l1(double d) {
-    return fabs(d) < 1 ? d * d / 2 : fabs(d) - 0.5;
-}
+static double smooth_l1(double d) { return fabs(d) < 1 ? d * d / 2 : fabs(d) - 0.5; }
 
 /* RankMe of x itself, through the one-sided Jacobi method: columns are rotated until they are orthogonal, their lengths are the singular
  * values. */

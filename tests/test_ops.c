@@ -17,7 +17,8 @@ START_TEST(test_device_matches_reference) {
             op_report report;
             CHECK_OK(op_check(test_device, &family->ops[i], &family->ops[i].cases[j], &report, &err));
             if (getenv("IJEPA_VERBOSE"))
-                fprintf(stderr, "%-24s %-24s error %.3f of tolerance (%s), %.3f ms\n", family->ops[i].name, family->ops[i].cases[j].name, report.error, report.worst, 1e3 * report.seconds);
+                fprintf(stderr, "%-24s %-24s error %.3f of tolerance (%s), %.3f ms\n", family->ops[i].name, family->ops[i].cases[j].name,
+                        report.error, report.worst, 1e3 * report.seconds);
             cases++;
         }
     ck_assert_msg(cases > 0 || only, "family %s has no cases", family->name);
@@ -38,7 +39,8 @@ END_TEST
 START_TEST(test_every_op_has_three_cases) {
     for (int f = 0; f < op_family_count; f++)
         for (int i = 0; i < op_families[f]->count; i++)
-            ck_assert_msg(op_families[f]->ops[i].case_count >= 3, "%s has %d cases", op_families[f]->ops[i].name, op_families[f]->ops[i].case_count);
+            ck_assert_msg(op_families[f]->ops[i].case_count >= 3, "%s has %d cases", op_families[f]->ops[i].name,
+                          op_families[f]->ops[i].case_count);
 }
 END_TEST
 

@@ -17,9 +17,7 @@ static double ink(const ij_picture *picture, int left, int top, int right, int b
     return sum;
 }
 
-static double all_ink(const ij_picture *picture) {
-    return ink(picture, 0, 0, picture->width, picture->height);
-}
+static double all_ink(const ij_picture *picture) { return ink(picture, 0, 0, picture->width, picture->height); }
 
 START_TEST(test_rectangles_are_clipped) {
     ij_error err;

@@ -14,9 +14,11 @@ START_TEST(test_recorded_step) {
     snprintf(path, sizeof path, "%s/%s.safetensors", IJ_TEST_DATA, files[_i]);
     CHECK_OK(ij_replay_run(test_device, path, &result, &err));
     for (int64_t i = 0; i < result.group_count && getenv("IJEPA_VERBOSE"); i++)
-        fprintf(stderr, "%-16s %-24s max %.2e  rel %.2e  tolerance %.0e\n", files[_i], result.groups[i].name, result.groups[i].max_abs, result.groups[i].rel_l2, result.groups[i].tolerance);
+        fprintf(stderr, "%-16s %-24s max %.2e  rel %.2e  tolerance %.0e\n", files[_i], result.groups[i].name, result.groups[i].max_abs,
+                result.groups[i].rel_l2, result.groups[i].tolerance);
     for (int64_t i = 0; i < result.tensor_count; i++)
-        ck_assert_msg(result.tensors[i].pass, "%s: %s: relative error %.3g, tolerance %.3g", files[_i], result.tensors[i].name, result.tensors[i].rel_l2, result.tensors[i].tolerance);
+        ck_assert_msg(result.tensors[i].pass, "%s: %s: relative error %.3g, tolerance %.3g", files[_i], result.tensors[i].name,
+                      result.tensors[i].rel_l2, result.tensors[i].tolerance);
     ck_assert(result.pass && result.tensor_count > 60);
     ij_replay_free(&result);
 }

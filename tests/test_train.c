@@ -15,7 +15,7 @@ typedef struct step {
     ij_weights *weights;
     ij_jepa *jepa;
     uint32_t *ctx_offsets, *tgt_offsets;
-    float *gradients; /* all parameters, one after the other */
+    float *gradients;                     /* all parameters, one after the other */
     float *token_gradients, *predictions; /* [context rows, dim], [target rows, dim] */
 } step;
 
@@ -82,9 +82,23 @@ static void read_results(step *s) {
 static void run_step(step *s, const int *pictures, int count, bool only_first) {
     ij_error err = {0};
     memset(s, 0, sizeof *s);
-    s->desc = (ij_jepa_desc){.model = {.image_height = 24, .image_width = 32, .patch_size = 4, .channels = 1, .dim = 24, .depth = 2, .heads = 3, .hidden = 52,
-                                       .pred_dim = 12, .pred_depth = 2, .pred_heads = 1, .pred_hidden = 20, .norm_eps = 1e-6f},
-                             .masks = {.mode = MASKS_MULTIBLOCK, .grid_h = 6, .grid_w = 8}, .batch = count, .loss = LOSS_SMOOTH_L1, .loss_divisor = 1000};
+    s->desc = (ij_jepa_desc){.model = {.image_height = 24,
+                                       .image_width = 32,
+                                       .patch_size = 4,
+                                       .channels = 1,
+                                       .dim = 24,
+                                       .depth = 2,
+                                       .heads = 3,
+                                       .hidden = 52,
+                                       .pred_dim = 12,
+                                       .pred_depth = 2,
+                                       .pred_heads = 1,
+                                       .pred_hidden = 20,
+                                       .norm_eps = 1e-6f},
+                             .masks = {.mode = MASKS_MULTIBLOCK, .grid_h = 6, .grid_w = 8},
+                             .batch = count,
+                             .loss = LOSS_SMOOTH_L1,
+                             .loss_divisor = 1000};
     masks_defaults(&s->desc.masks);
     CHECK_OK(ij_weights_create(test_device, &s->desc.model, true, &s->weights, &err));
     CHECK_OK(ij_jepa_plan(test_device, &s->desc, s->weights, &s->jepa, &err));
@@ -167,9 +181,23 @@ START_TEST(test_small_grids) {
     ij_error err = {0};
     int height = grids[_i][0], width = grids[_i][1], ran = 0;
     for (int m = 0; m < IJ_COUNT(modes); m++) {
-        ij_jepa_desc desc = {.model = {.image_height = 4 * height, .image_width = 4 * width, .patch_size = 4, .channels = 3, .dim = 16, .depth = 1, .heads = 2,
-                                       .hidden = 32, .pred_dim = 8, .pred_depth = 1, .pred_heads = 1, .pred_hidden = 16, .norm_eps = 1e-6f},
-                             .masks = {.mode = modes[m], .grid_h = height, .grid_w = width}, .batch = 3, .mean = {0.5f, 0.5f, 0.5f}, .std = {0.5f, 0.5f, 0.5f},
+        ij_jepa_desc desc = {.model = {.image_height = 4 * height,
+                                       .image_width = 4 * width,
+                                       .patch_size = 4,
+                                       .channels = 3,
+                                       .dim = 16,
+                                       .depth = 1,
+                                       .heads = 2,
+                                       .hidden = 32,
+                                       .pred_dim = 8,
+                                       .pred_depth = 1,
+                                       .pred_heads = 1,
+                                       .pred_hidden = 16,
+                                       .norm_eps = 1e-6f},
+                             .masks = {.mode = modes[m], .grid_h = height, .grid_w = width},
+                             .batch = 3,
+                             .mean = {0.5f, 0.5f, 0.5f},
+                             .std = {0.5f, 0.5f, 0.5f},
                              .pixel_bytes = 3 * 4096};
         masks_defaults(&desc.masks);
         if (masks_check(&desc.masks, &err) != IJ_OK) continue; /* a geometry that cannot work is refused in words */
@@ -179,7 +207,8 @@ START_TEST(test_small_grids) {
         uint8_t pixels[3 * 4096];
         for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 2654435761u >> 13);
         for (int i = 0; i < 3; i++)
-            images[i] = (ij_jepa_image){.offset = (uint64_t)i * 4096, .width = 30, .height = 40, .channels = 3, .crop_w = 30, .crop_h = 40, .sample = (uint32_t)i};
+            images[i] = (ij_jepa_image){
+                .offset = (uint64_t)i * 4096, .width = 30, .height = 40, .channels = 3, .crop_w = 30, .crop_h = 40, .sample = (uint32_t)i};
         CHECK_OK(ij_weights_create(test_device, &desc.model, true, &weights, &err));
         CHECK_OK(ij_jepa_plan(test_device, &desc, weights, &jepa, &err));
         CHECK_OK(ij_weights_commit(weights, &err));
@@ -191,8 +220,9 @@ START_TEST(test_small_grids) {
             CHECK_OK(ij_jepa_pass(jepa, t % 2, &scalars, images, pixels, sizeof pixels, &err));
             CHECK_OK(ij_jepa_update(jepa, t % 2, &err));
             CHECK_OK(ij_jepa_result(jepa, t % 2, &result, &err));
-            ck_assert_msg(result.finite && result.loss > 0 && result.context_rows >= 1 && result.target_rows >= 1, "%d x %d, %s: loss %g, context %g, targets %g",
-                          height, width, masks_mode_name(modes[m]), result.loss, result.context_rows, result.target_rows);
+            ck_assert_msg(result.finite && result.loss > 0 && result.context_rows >= 1 && result.target_rows >= 1,
+                          "%d x %d, %s: loss %g, context %g, targets %g", height, width, masks_mode_name(modes[m]), result.loss,
+                          result.context_rows, result.target_rows);
         }
         ij_jepa_destroy(jepa);
         ij_weights_destroy(weights);
@@ -236,12 +266,21 @@ END_TEST
 
 /* Values of the released schedules, worked out by hand from their definition. */
 START_TEST(test_schedules) {
-    ij_schedule s = {.start_lr = 2e-4, .lr = 1e-3, .final_lr = 1e-6, .warmup_epochs = 2, .weight_decay = 0.04, .final_weight_decay = 0.4, .ema = 0.996, .final_ema = 1.0,
-                     .ipe_scale = 1.0, .epochs = 10, .steps_per_epoch = 10};
+    ij_schedule s = {.start_lr = 2e-4,
+                     .lr = 1e-3,
+                     .final_lr = 1e-6,
+                     .warmup_epochs = 2,
+                     .weight_decay = 0.04,
+                     .final_weight_decay = 0.4,
+                     .ema = 0.996,
+                     .final_ema = 1.0,
+                     .ipe_scale = 1.0,
+                     .epochs = 10,
+                     .steps_per_epoch = 10};
     const double pi = 3.14159265358979323846;
-    ck_assert_double_eq_tol(ij_schedule_lr(&s, 0), 2e-4 + 8e-4 / 20, 1e-15);        /* the first step has one increment already */
+    ck_assert_double_eq_tol(ij_schedule_lr(&s, 0), 2e-4 + 8e-4 / 20, 1e-15); /* the first step has one increment already */
     ck_assert_double_eq_tol(ij_schedule_lr(&s, 18), 2e-4 + 19 * 8e-4 / 20, 1e-15);
-    ck_assert_double_eq_tol(ij_schedule_lr(&s, 19), 1e-3, 1e-15);                   /* warm-up is over */
+    ck_assert_double_eq_tol(ij_schedule_lr(&s, 19), 1e-3, 1e-15);                       /* warm-up is over */
     ck_assert_double_eq_tol(ij_schedule_lr(&s, 59), 1e-6 + (1e-3 - 1e-6) * 0.5, 1e-12); /* half of the cosine */
     ck_assert_double_eq_tol(ij_schedule_lr(&s, 99), 1e-6, 1e-15);
     ck_assert_double_eq_tol(ij_schedule_weight_decay(&s, 0), 0.4 - 0.36 * 0.5 * (1 + cos(pi / 100)), 1e-12);
@@ -255,13 +294,16 @@ START_TEST(test_schedules) {
 }
 END_TEST
 
-static const char *const released = "data:\n  batch_size: 128\n  color_jitter_strength: 0.0\n  crop_scale:\n  - 0.3\n  - 1.0\n  crop_size: 224\n  image_folder: imagenet/\n"
-                                    "  num_workers: 10\n  pin_mem: true\n  root_path: /data/\n  use_color_distortion: false\n  use_gaussian_blur: false\n"
-                                    "  use_horizontal_flip: false\nlogging:\n  folder: /logs/\n  write_tag: jepa\nmask:\n  allow_overlap: false\n  aspect_ratio:\n  - 0.75\n"
-                                    "  - 1.5\n  enc_mask_scale:\n  - 0.85\n  - 1.0\n  min_keep: 10\n  num_enc_masks: 1\n  num_pred_masks: 4\n  patch_size: 14\n"
-                                    "  pred_mask_scale:\n  - 0.15\n  - 0.2\nmeta:\n  copy_data: false\n  load_checkpoint: false\n  model_name: vit_huge\n  pred_depth: 12\n"
-                                    "  pred_emb_dim: 384\n  read_checkpoint: null\n  use_bfloat16: true\noptimization:\n  ema:\n  - 0.996\n  - 1.0\n  epochs: 300\n"
-                                    "  final_lr: 1.0e-06\n  final_weight_decay: 0.4\n  ipe_scale: 1.0\n  lr: 0.001\n  start_lr: 0.0002\n  warmup: 40\n  weight_decay: 0.04\n";
+static const char *const released =
+    "data:\n  batch_size: 128\n  color_jitter_strength: 0.0\n  crop_scale:\n  - 0.3\n  - 1.0\n  crop_size: 224\n  image_folder: imagenet/\n"
+    "  num_workers: 10\n  pin_mem: true\n  root_path: /data/\n  use_color_distortion: false\n  use_gaussian_blur: false\n"
+    "  use_horizontal_flip: false\nlogging:\n  folder: /logs/\n  write_tag: jepa\nmask:\n  allow_overlap: false\n  aspect_ratio:\n  - "
+    "0.75\n"
+    "  - 1.5\n  enc_mask_scale:\n  - 0.85\n  - 1.0\n  min_keep: 10\n  num_enc_masks: 1\n  num_pred_masks: 4\n  patch_size: 14\n"
+    "  pred_mask_scale:\n  - 0.15\n  - 0.2\nmeta:\n  copy_data: false\n  load_checkpoint: false\n  model_name: vit_huge\n  pred_depth: 12\n"
+    "  pred_emb_dim: 384\n  read_checkpoint: null\n  use_bfloat16: true\noptimization:\n  ema:\n  - 0.996\n  - 1.0\n  epochs: 300\n"
+    "  final_lr: 1.0e-06\n  final_weight_decay: 0.4\n  ipe_scale: 1.0\n  lr: 0.001\n  start_lr: 0.0002\n  warmup: 40\n  weight_decay: "
+    "0.04\n";
 
 static ij_status read_config(const char *yaml, const char *set, ij_train_config *config, char *notes, size_t notes_bytes, ij_error *err) {
     ij_config_text text = {0};
@@ -301,9 +343,15 @@ START_TEST(test_impossible_configurations) {
     static const struct {
         const char *set, *named, *number;
     } cases[] = {
-        {"data.crop_size=225", "225", "14"},             {"meta.num_heads=7", "7 heads", "1280"},      {"optimization.lrr=1", "lrr", ""},
-        {"optimization.lr=fast", "lr", "fast"},          {"mask.num_pred_masks=99", "num_pred_masks", "99"}, {"data.use_horizontal_flip=true", "use_horizontal_flip", ""},
-        {"meta.model_name=vit_enormous", "vit_enormous", ""}, {"mask.pred_mask_scale=[0.15, 1.2]", "pred_mask_scale", "1.2"}, {"data.channels=2", "channels", "2"},
+        {"data.crop_size=225", "225", "14"},
+        {"meta.num_heads=7", "7 heads", "1280"},
+        {"optimization.lrr=1", "lrr", ""},
+        {"optimization.lr=fast", "lr", "fast"},
+        {"mask.num_pred_masks=99", "num_pred_masks", "99"},
+        {"data.use_horizontal_flip=true", "use_horizontal_flip", ""},
+        {"meta.model_name=vit_enormous", "vit_enormous", ""},
+        {"mask.pred_mask_scale=[0.15, 1.2]", "pred_mask_scale", "1.2"},
+        {"data.channels=2", "channels", "2"},
         {"data.crop_scale=[1.0, 0.3]", "crop_scale", "0.3"},
     };
     ij_error err = {0};
@@ -319,7 +367,8 @@ START_TEST(test_presets) {
         const char *name;
         int patch;
         double millions;
-    } presets[] = {{"vit_tiny", 16, 5.5}, {"vit_small", 16, 21.7}, {"vit_base", 16, 85.8}, {"vit_large", 16, 303.3}, {"vit_huge", 14, 630.8}, {"vit_giant", 16, 1011}};
+    } presets[] = {{"vit_tiny", 16, 5.5},    {"vit_small", 16, 21.7}, {"vit_base", 16, 85.8},
+                   {"vit_large", 16, 303.3}, {"vit_huge", 14, 630.8}, {"vit_giant", 16, 1011}};
     ij_error err = {0};
     ij_model_config m = {.image_height = 224, .image_width = 224, .patch_size = presets[_i].patch, .channels = 3};
     ij_param_table table;

@@ -12,8 +12,9 @@
 #include <string.h>
 
 /* The columns, under RADV's names; a name that the driver does not give is printed as "-". */
-static const char *const columns[] = {"VGPRs",     "SGPRs",        "Spilled VGPRs", "Spilled SGPRs", "LDS size", "Scratch size", "Subgroups per SIMD",
-                                      "Code size", "Instructions", "Latency",       "Inverse Throughput"};
+static const char *const columns[] = {"VGPRs",        "SGPRs",        "Spilled VGPRs",      "Spilled SGPRs",
+                                      "LDS size",     "Scratch size", "Subgroups per SIMD", "Code size",
+                                      "Instructions", "Latency",      "Inverse Throughput"};
 
 typedef struct stats_row {
     const gpu_kernel_desc *kernel;
@@ -93,8 +94,10 @@ static int print_table(const char *device, stats_table *table) {
         printf("%s\t%s\t", device, row->kernel->shader);
         for (uint32_t i = 0; i < row->kernel->spec_count; i++) printf("%s%u", i ? "," : "", row->kernel->specs[i]);
         for (int i = 0; i < IJ_COUNT(columns); i++) {
-            if (row->known[i]) printf("\t%.0f", row->values[i]);
-            else printf("\t-");
+            if (row->known[i])
+                printf("\t%.0f", row->values[i]);
+            else
+                printf("\t-");
             spills |= strncmp(columns[i], "Spilled", 7) == 0 && row->values[i] > 0;
         }
         printf("\n");

@@ -11,14 +11,14 @@
 /* One list for codes and their words. */
 #define IJ_STATUS_LIST(X)                                                                                                                  \
     X(IJ_OK, "ok")                                                                                                                         \
-    X(IJ_ERROR_ARGUMENT, "argument")       /* an option, a configuration value, a shape */                                                \
-    X(IJ_ERROR_FILE, "file")               /* missing, unreadable, no space, no permission */                                             \
-    X(IJ_ERROR_FORMAT, "format")           /* bytes that are not what they claim to be */                                                 \
-    X(IJ_ERROR_MEMORY, "memory")           /* host or device memory */                                                                    \
-    X(IJ_ERROR_DEVICE, "device")           /* no driver, no device, device lost, a missing feature */                                     \
-    X(IJ_ERROR_NUMBER, "number")           /* NaN or infinity where a number is needed */                                                 \
-    X(IJ_ERROR_MISMATCH, "mismatch")       /* two things that should agree do not: checkpoint and configuration, result and record */     \
-    X(IJ_ERROR_STOPPED, "stopped")         /* the user asked to stop */
+    X(IJ_ERROR_ARGUMENT, "argument") /* an option, a configuration value, a shape */                                                       \
+    X(IJ_ERROR_FILE, "file")         /* missing, unreadable, no space, no permission */                                                    \
+    X(IJ_ERROR_FORMAT, "format")     /* bytes that are not what they claim to be */                                                        \
+    X(IJ_ERROR_MEMORY, "memory")     /* host or device memory */                                                                           \
+    X(IJ_ERROR_DEVICE, "device")     /* no driver, no device, device lost, a missing feature */                                            \
+    X(IJ_ERROR_NUMBER, "number")     /* NaN or infinity where a number is needed */                                                        \
+    X(IJ_ERROR_MISMATCH, "mismatch") /* two things that should agree do not: checkpoint and configuration, result and record */            \
+    X(IJ_ERROR_STOPPED, "stopped")   /* the user asked to stop */
 
 typedef enum ij_status {
 #define IJ_STATUS_ENUM(code, text) code,

@@ -59,9 +59,12 @@ static void sync_folder_of(const char *path) {
     char folder[4096];
     snprintf(folder, sizeof folder, "%s", path);
     char *slash = strrchr(folder, '/');
-    if (slash == folder) slash[1] = 0;
-    else if (slash) *slash = 0;
-    else strcpy(folder, ".");
+    if (slash == folder)
+        slash[1] = 0;
+    else if (slash)
+        *slash = 0;
+    else
+        strcpy(folder, ".");
     int handle = open(folder, O_RDONLY | O_DIRECTORY);
     if (handle < 0) return;
     (void)fsync(handle);
@@ -76,7 +79,8 @@ ij_status ij_file_commit(ij_file_writer *writer, ij_error *err) {
     if (!failed && rename(writer->temporary, writer->path) != 0) failed = 1, cause = errno;
     if (failed) {
         unlink(writer->temporary);
-        return ij_fail(err, IJ_ERROR_FILE, "%s: cannot finish writing: %s; the old file, if any, is untouched", writer->path, strerror(cause));
+        return ij_fail(err, IJ_ERROR_FILE, "%s: cannot finish writing: %s; the old file, if any, is untouched", writer->path,
+                       strerror(cause));
     }
     sync_folder_of(writer->path);
     return IJ_OK;
@@ -126,8 +130,7 @@ ij_status ij_path_join(char *out, size_t out_bytes, const char *dir, const char 
     size_t length = strlen(dir);
     const char *separator = length && dir[length - 1] == '/' ? "" : "/";
     int written = snprintf(out, out_bytes, "%s%s%s", dir, separator, name);
-    if (written < 0 || (size_t)written >= out_bytes)
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "path too long: %.200s/%.200s", dir, name);
+    if (written < 0 || (size_t)written >= out_bytes) return ij_fail(err, IJ_ERROR_ARGUMENT, "path too long: %.200s/%.200s", dir, name);
     return IJ_OK;
 }
 

@@ -21,7 +21,8 @@ ij_status ij_grow(void *array, int64_t *capacity, int64_t needed, size_t element
     memcpy(&old, array, sizeof old);
     if ((uint64_t)grown <= (uint64_t)PTRDIFF_MAX / element_bytes) memory = realloc(old, (size_t)grown * element_bytes);
     if (!memory)
-        return ij_fail(err, IJ_ERROR_MEMORY, "out of host memory: %s needs %.1f MiB", what, (double)grown * (double)element_bytes / 1048576.0);
+        return ij_fail(err, IJ_ERROR_MEMORY, "out of host memory: %s needs %.1f MiB", what,
+                       (double)grown * (double)element_bytes / 1048576.0);
     memset((char *)memory + (size_t)*capacity * element_bytes, 0, (size_t)(grown - *capacity) * element_bytes);
     memcpy(array, &memory, sizeof memory);
     *capacity = grown;

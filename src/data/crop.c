@@ -10,9 +10,7 @@
 #define TRIES 10
 
 /* 32 random bits as a double in [0, 1): torchvision draws finer than 24 bits too. */
-static double unit(uint32_t word) {
-    return (double)word * 0x1p-32;
-}
+static double unit(uint32_t word) { return (double)word * 0x1p-32; }
 
 ij_crop ij_crop_random(uint64_t seed, uint32_t epoch, uint64_t sample, int width, int height, const double scale[2],
                        const double ratio[2]) {
@@ -61,7 +59,8 @@ static void reduce_box(const ij_image *image, int left, int top, int width, int 
         }
 }
 
-ij_status ij_crop_cut(const ij_image *image, int64_t cap_bytes, ij_crop *crop, uint8_t **out, int64_t *capacity, int *out_width, int *out_height, ij_error *err) {
+ij_status ij_crop_cut(const ij_image *image, int64_t cap_bytes, ij_crop *crop, uint8_t **out, int64_t *capacity, int *out_width,
+                      int *out_height, ij_error *err) {
     int left = (int)floorf(crop->x), top = (int)floorf(crop->y);
     int right = (int)ceilf(crop->x + crop->w), bottom = (int)ceilf(crop->y + crop->h);
     if (right > image->width) right = image->width;

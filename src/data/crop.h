@@ -25,6 +25,7 @@ ij_crop ij_crop_center(int width, int height, int resize, int size);
 
 /* Copies the pixels that the crop touches into *out ([height, width, channels]; grown, the caller's) and moves the crop into them. More than
  * cap_bytes (at least one pixel's) are averaged over 2 x 2, 3 x 3, ... pixels until they fit. */
-ij_status ij_crop_cut(const ij_image *image, int64_t cap_bytes, ij_crop *crop, uint8_t **out, int64_t *capacity, int *width, int *height, ij_error *err);
+ij_status ij_crop_cut(const ij_image *image, int64_t cap_bytes, ij_crop *crop, uint8_t **out, int64_t *capacity, int *width, int *height,
+                      ij_error *err);
 
 #endif

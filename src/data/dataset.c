@@ -174,21 +174,13 @@ void ij_dataset_close(ij_dataset *dataset) {
     free(dataset);
 }
 
-int64_t ij_dataset_count(const ij_dataset *dataset) {
-    return dataset->count;
-}
+int64_t ij_dataset_count(const ij_dataset *dataset) { return dataset->count; }
 
-int ij_dataset_channels(const ij_dataset *dataset) {
-    return dataset->channels;
-}
+int ij_dataset_channels(const ij_dataset *dataset) { return dataset->channels; }
 
-int ij_dataset_classes(const ij_dataset *dataset) {
-    return dataset->classes;
-}
+int ij_dataset_classes(const ij_dataset *dataset) { return dataset->classes; }
 
-const char *ij_dataset_class_name(const ij_dataset *dataset, int label) {
-    return dataset->class_names[label];
-}
+const char *ij_dataset_class_name(const ij_dataset *dataset, int label) { return dataset->class_names[label]; }
 
 int ij_dataset_label(const ij_dataset *dataset, int64_t i) {
     if (dataset->labels) return dataset->labels[i];

@@ -144,9 +144,7 @@ static int batch_size(const ij_loader *loader, int64_t batch) {
     return left >= loader->desc.batch ? loader->desc.batch : left > 0 ? (int)left : 0;
 }
 
-static slot *slot_of(const ij_loader *loader, int64_t batch) {
-    return &loader->slots[batch % loader->slot_count];
-}
+static slot *slot_of(const ij_loader *loader, int64_t batch) { return &loader->slots[batch % loader->slot_count]; }
 
 /* Under the lock: whether a ticket can be handed out now. */
 static bool has_ticket(const ij_loader *loader) {
@@ -383,13 +381,9 @@ ij_status ij_loader_next(ij_loader *loader, const ij_loader_batch **out, ij_erro
     return IJ_OK;
 }
 
-int64_t ij_loader_batches(const ij_loader *loader) {
-    return loader->batches;
-}
+int64_t ij_loader_batches(const ij_loader *loader) { return loader->batches; }
 
-int64_t ij_loader_damaged(const ij_loader *loader) {
-    return loader->damaged;
-}
+int64_t ij_loader_damaged(const ij_loader *loader) { return loader->damaged; }
 
 uint64_t ij_loader_max_bytes(const ij_loader *loader) {
     int64_t image = ij_dataset_image_bytes(loader->dataset), cap = loader->desc.cap_bytes;

@@ -9,9 +9,7 @@
 
 /* ---- a pass over the data ---- */
 
-static int batch_of(const ij_features_desc *desc) {
-    return desc->batch ? desc->batch : 32;
-}
+static int batch_of(const ij_features_desc *desc) { return desc->batch ? desc->batch : 32; }
 
 uint64_t ij_features_pixel_bytes(const ij_features_desc *desc) {
     return (uint64_t)batch_of(desc) * (((uint64_t)desc->picture_bytes + 15) / 16 * 16);
@@ -205,6 +203,4 @@ static ij_status run_pixels(void *user, const ij_jepa_image *images, int count, 
     return IJ_OK;
 }
 
-ij_extractor ij_pixels_extractor(ij_pixels *pixels) {
-    return (ij_extractor){.dim = pixels->dim, .run = run_pixels, .user = pixels};
-}
+ij_extractor ij_pixels_extractor(ij_pixels *pixels) { return (ij_extractor){.dim = pixels->dim, .run = run_pixels, .user = pixels}; }

@@ -231,9 +231,7 @@ void probe_problem_destroy(probe_problem *p) {
     free(p);
 }
 
-int probe_problem_width(const probe_problem *p) {
-    return p->design.width;
-}
+int probe_problem_width(const probe_problem *p) { return p->design.width; }
 
 /* The class with the largest logit; the logits of a row are a column of [classes, rows]. */
 static int largest(const float *z, int64_t stride, int classes) {

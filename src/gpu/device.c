@@ -141,10 +141,12 @@ static const char *why_refused(const gpu_info *info, int family, const VkPhysica
 }
 
 static void describe(VkPhysicalDevice physical, gpu_info *info) {
-    VkPhysicalDeviceSubgroupSizeControlPropertiesEXT control = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT};
+    VkPhysicalDeviceSubgroupSizeControlPropertiesEXT control = {.sType =
+                                                                    VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT};
     VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
     VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES, .pNext = &driver};
-    VkPhysicalDeviceMaintenance3Properties maintenance = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &subgroup};
+    VkPhysicalDeviceMaintenance3Properties maintenance = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES,
+                                                          .pNext = &subgroup};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &maintenance};
     bool sized = has_extension(physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     if (sized) driver.pNext = &control;
@@ -163,7 +165,8 @@ static void describe(VkPhysicalDevice physical, gpu_info *info) {
     info->api_patch = VK_API_VERSION_PATCH(p->apiVersion);
     info->subgroup_size = info->subgroup_min = info->subgroup_max = subgroup.subgroupSize;
     if (sized && control.minSubgroupSize) info->subgroup_min = control.minSubgroupSize, info->subgroup_max = control.maxSubgroupSize;
-    info->subgroup_arithmetic = (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
+    info->subgroup_arithmetic =
+        (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) && (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
     info->shared_bytes = p->limits.maxComputeSharedMemorySize;
     info->invocations_max = p->limits.maxComputeWorkGroupInvocations;
     memcpy(info->groups_max, p->limits.maxComputeWorkGroupCount, sizeof info->groups_max);
@@ -173,13 +176,17 @@ static void describe(VkPhysicalDevice physical, gpu_info *info) {
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
     VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
     /* RADV without hardware crashes in the budget query, and software drivers have nothing to say there. */
-    if (info->kind != GPU_KIND_CPU && !getenv("RADV_FORCE_FAMILY") && has_extension(physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME)) memory.pNext = &budget;
+    if (info->kind != GPU_KIND_CPU && !getenv("RADV_FORCE_FAMILY") && has_extension(physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME))
+        memory.pNext = &budget;
     vkGetPhysicalDeviceMemoryProperties2(physical, &memory);
     for (uint32_t i = 0; i < memory.memoryProperties.memoryHeapCount; i++) {
         const VkMemoryHeap *heap = &memory.memoryProperties.memoryHeaps[i];
         if (!(heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) || heap->size < info->heap_bytes) continue;
         info->heap_bytes = heap->size;
-        info->budget_bytes = memory.pNext && budget.heapBudget[i] ? budget.heapBudget[i] - (budget.heapUsage[i] < budget.heapBudget[i] ? budget.heapUsage[i] : budget.heapBudget[i]) : heap->size;
+        info->budget_bytes =
+            memory.pNext && budget.heapBudget[i]
+                ? budget.heapBudget[i] - (budget.heapUsage[i] < budget.heapBudget[i] ? budget.heapUsage[i] : budget.heapBudget[i])
+                : heap->size;
     }
     VkPhysicalDeviceVulkan12Features features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &features12};
@@ -234,7 +241,8 @@ static bool contains_any_case(const char *text, const char *part) {
 
 /* A refused device is never chosen by score, and says why when it is asked for by name. */
 ij_status gpu_choose(const gpu_info *infos, int count, const char *select, int *chosen, ij_error *err) {
-    static const int score_of[] = {[GPU_KIND_OTHER] = 1, [GPU_KIND_INTEGRATED] = 4, [GPU_KIND_DISCRETE] = 5, [GPU_KIND_VIRTUAL] = 3, [GPU_KIND_CPU] = 2};
+    static const int score_of[] = {
+        [GPU_KIND_OTHER] = 1, [GPU_KIND_INTEGRATED] = 4, [GPU_KIND_DISCRETE] = 5, [GPU_KIND_VIRTUAL] = 3, [GPU_KIND_CPU] = 2};
     int best = -1, best_score = 0;
     char *end = NULL;
     long index = select && *select ? strtol(select, &end, 10) : -1;
@@ -247,7 +255,8 @@ ij_status gpu_choose(const gpu_info *infos, int count, const char *select, int *
         int score = infos[i].refused ? 0 : score_of[infos[i].kind];
         if (best < 0 || score > best_score) best = i, best_score = score;
     }
-    if (best < 0) return ij_fail(err, IJ_ERROR_ARGUMENT, "no device's name contains \"%s\" (%d present; see: ijepa devices)", select, count);
+    if (best < 0)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "no device's name contains \"%s\" (%d present; see: ijepa devices)", select, count);
     if (infos[best].refused) return ij_fail(err, IJ_ERROR_DEVICE, "%s cannot be used: %s", infos[best].name, infos[best].refused);
     *chosen = best;
     return IJ_OK;
@@ -261,8 +270,10 @@ static ij_status make_device(gpu_device *device, bool compile_only, ij_error *er
                                      .queueFamilyIndex = device->queue_family,
                                      .queueCount = 1,
                                      .pQueuePriorities = &priority};
-    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT control = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT};
-    VkPhysicalDeviceVulkan12Features features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .timelineSemaphore = VK_TRUE};
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT control = {.sType =
+                                                                  VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT};
+    VkPhysicalDeviceVulkan12Features features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+                                                   .timelineSemaphore = VK_TRUE};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &features12};
     const char *extensions[4];
     uint32_t extension_count = 0;
@@ -275,12 +286,14 @@ static ij_status make_device(gpu_device *device, bool compile_only, ij_error *er
             features12.pNext = &control;
         }
     }
-    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executable = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
-                                                                          .pNext = features12.pNext,
-                                                                          .pipelineExecutableInfo = VK_TRUE};
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executable = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+        .pNext = features12.pNext,
+        .pipelineExecutableInfo = VK_TRUE};
     if (compile_only) {
         if (!has_extension(device->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
-            return ij_fail(err, IJ_ERROR_DEVICE, "%s: the driver gives no statistics (%s)", device->info.name, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
+            return ij_fail(err, IJ_ERROR_DEVICE, "%s: the driver gives no statistics (%s)", device->info.name,
+                           VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
         extensions[extension_count++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
         features12.pNext = &executable;
         device->compile_only = true;
@@ -333,8 +346,10 @@ ij_status gpu_device_open(const gpu_device_desc *desc, gpu_device **out, ij_erro
     IJ_TRY_GOTO(make_service_memory(device, err), done);
 done:
     free(infos);
-    if (status == IJ_OK) *out = device;
-    else gpu_device_close(device);
+    if (status == IJ_OK)
+        *out = device;
+    else
+        gpu_device_close(device);
     return status;
 }
 

@@ -30,23 +30,23 @@ typedef enum gpu_kind { GPU_KIND_OTHER, GPU_KIND_INTEGRATED, GPU_KIND_DISCRETE, 
 
 typedef struct gpu_info {
     char name[256];
-    char driver[512]; /* driver name and version text */
+    char driver[512];  /* driver name and version text */
     char identity[64]; /* vendor:device:driver version:pipeline cache id; keys caches */
     gpu_kind kind;
     uint32_t vendor;
     uint32_t api_major, api_minor, api_patch;
     uint32_t subgroup_size, subgroup_min, subgroup_max; /* min = max = size where subgroup size control is absent */
     bool subgroup_arithmetic;
-    uint32_t shared_bytes;      /* of a workgroup */
-    uint32_t invocations_max;   /* of a workgroup */
+    uint32_t shared_bytes;    /* of a workgroup */
+    uint32_t invocations_max; /* of a workgroup */
     uint32_t groups_max[3];
     uint32_t push_bytes;
-    uint64_t range_max;         /* bytes one binding may span */
+    uint64_t range_max; /* bytes one binding may span */
     uint64_t allocation_max;
-    uint64_t heap_bytes;        /* largest device-local heap */
-    uint64_t budget_bytes;      /* what may still be used of it, where the driver tells; else heap_bytes */
-    double tick_ns;             /* of a timestamp; 0: no timestamps */
-    const char *refused;        /* why this device cannot be used; NULL: it can */
+    uint64_t heap_bytes;   /* largest device-local heap */
+    uint64_t budget_bytes; /* what may still be used of it, where the driver tells; else heap_bytes */
+    double tick_ns;        /* of a timestamp; 0: no timestamps */
+    const char *refused;   /* why this device cannot be used; NULL: it can */
 } gpu_info;
 
 typedef struct gpu_device_desc {
@@ -129,7 +129,7 @@ typedef struct gpu_kernel gpu_kernel;
 #define GPU_PUSH_BYTES_MAX 128
 
 typedef struct gpu_kernel_desc {
-    const char *shader; /* a variant's name, as in the shader's own `//! variant NAME` line */
+    const char *shader;            /* a variant's name, as in the shader's own `//! variant NAME` line */
     uint32_t specs[GPU_SPECS_MAX]; /* values of constant_id 0 .. spec_count - 1; floats by their bits */
     uint32_t spec_count;
     uint32_t subgroup_size; /* required size [any] */
@@ -149,12 +149,12 @@ typedef struct gpu_program gpu_program;
 
 typedef struct gpu_dispatch_desc {
     gpu_kernel *kernel;
-    const char *label;                     /* op and what for, "matmul_nt blocks.3.mlp.fc1"; copied */
-    gpu_tensor tensors[GPU_BINDINGS_MAX];  /* binding i; a zero tensor (arena NULL) stands for "unused", bound to a dummy */
+    const char *label;                    /* op and what for, "matmul_nt blocks.3.mlp.fc1"; copied */
+    gpu_tensor tensors[GPU_BINDINGS_MAX]; /* binding i; a zero tensor (arena NULL) stands for "unused", bound to a dummy */
     uint32_t tensor_count;
     const void *push;
     uint32_t push_bytes;
-    uint32_t groups[3]; /* 0 counts as 1; a dispatch with more groups than the device takes is a programmer's error */
+    uint32_t groups[3];  /* 0 counts as 1; a dispatch with more groups than the device takes is a programmer's error */
     double flops, bytes; /* for the report and for splitting submissions */
 } gpu_dispatch_desc;
 
@@ -177,7 +177,7 @@ void gpu_program_scope(gpu_program *program, const char *prefix);
 ij_status gpu_submit(gpu_program *program, uint64_t *ticket, ij_error *err);
 ij_status gpu_wait(gpu_device *device, uint64_t ticket, ij_error *err);
 ij_status gpu_wait_all(gpu_device *device, ij_error *err); /* for all that was queued */
-ij_status gpu_run(gpu_program *program, ij_error *err); /* submit and wait */
+ij_status gpu_run(gpu_program *program, ij_error *err);    /* submit and wait */
 
 typedef struct gpu_op_time {
     const char *label; /* owned by the program */

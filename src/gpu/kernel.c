@@ -19,10 +19,15 @@ static ij_status make_layout(gpu_device *device, gpu_kernel *kernel, ij_error *e
     VkDescriptorSetLayoutBinding bindings[GPU_BINDINGS_MAX];
     for (uint32_t i = 0; i < kernel->binding_count; i++)
         bindings[i] = (VkDescriptorSetLayoutBinding){i, VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 1, VK_SHADER_STAGE_COMPUTE_BIT, NULL};
-    VkDescriptorSetLayoutCreateInfo set = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = kernel->binding_count, .pBindings = bindings};
+    VkDescriptorSetLayoutCreateInfo set = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = kernel->binding_count, .pBindings = bindings};
     GPU_VK(device, device->vk.vkCreateDescriptorSetLayout(device->handle, &set, NULL, &kernel->set_layout), kernel->shader, err);
     VkPushConstantRange push = {VK_SHADER_STAGE_COMPUTE_BIT, 0, GPU_PUSH_BYTES_MAX};
-    VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO, .setLayoutCount = 1, .pSetLayouts = &kernel->set_layout, .pushConstantRangeCount = 1, .pPushConstantRanges = &push};
+    VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+                                         .setLayoutCount = 1,
+                                         .pSetLayouts = &kernel->set_layout,
+                                         .pushConstantRangeCount = 1,
+                                         .pPushConstantRanges = &push};
     GPU_VK(device, device->vk.vkCreatePipelineLayout(device->handle, &layout, NULL, &kernel->layout), kernel->shader, err);
     return IJ_OK;
 }
@@ -31,11 +36,13 @@ static ij_status make_pipeline(gpu_device *device, const gpu_shader *shader, gpu
     VkSpecializationMapEntry entries[GPU_SPECS_MAX];
     for (uint32_t i = 0; i < kernel->desc.spec_count; i++) entries[i] = (VkSpecializationMapEntry){i, 4 * i, 4};
     VkSpecializationInfo specs = {kernel->desc.spec_count, entries, 4 * kernel->desc.spec_count, kernel->desc.specs};
-    VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = 4 * (size_t)shader->word_count, .pCode = shader->words};
+    VkShaderModuleCreateInfo code = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = 4 * (size_t)shader->word_count, .pCode = shader->words};
     VkShaderModule module;
     GPU_VK(device, device->vk.vkCreateShaderModule(device->handle, &code, NULL, &module), kernel->shader, err);
-    VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
-                                                                   .requiredSubgroupSize = kernel->desc.subgroup_size};
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = kernel->desc.subgroup_size};
     bool sized = kernel->desc.subgroup_size && device->subgroup_control && kernel->desc.subgroup_size >= device->info.subgroup_min &&
                  kernel->desc.subgroup_size <= device->info.subgroup_max;
     VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
@@ -63,8 +70,8 @@ static void destroy_kernel(gpu_device *device, gpu_kernel *kernel) {
 ij_status gpu_kernel_get(gpu_device *device, const gpu_kernel_desc *desc, gpu_kernel **out, ij_error *err) {
     assert(desc->spec_count <= GPU_SPECS_MAX);
     for (gpu_kernel *kernel = device->kernels; kernel; kernel = kernel->next)
-        if (strcmp(kernel->shader, desc->shader) == 0 && kernel->desc.spec_count == desc->spec_count && kernel->desc.subgroup_size == desc->subgroup_size &&
-            memcmp(kernel->desc.specs, desc->specs, 4 * desc->spec_count) == 0) {
+        if (strcmp(kernel->shader, desc->shader) == 0 && kernel->desc.spec_count == desc->spec_count &&
+            kernel->desc.subgroup_size == desc->subgroup_size && memcmp(kernel->desc.specs, desc->specs, 4 * desc->spec_count) == 0) {
             *out = kernel;
             return IJ_OK;
         }
@@ -106,7 +113,8 @@ static ij_status kernel_statistics(gpu_device *device, const gpu_kernel *kernel,
 
 ij_status gpu_statistics(gpu_device *device, gpu_on_statistic on_value, void *user, ij_error *err) {
     assert(device->compile_only);
-    for (const gpu_kernel *kernel = device->kernels; kernel; kernel = kernel->next) IJ_TRY(kernel_statistics(device, kernel, on_value, user, err));
+    for (const gpu_kernel *kernel = device->kernels; kernel; kernel = kernel->next)
+        IJ_TRY(kernel_statistics(device, kernel, on_value, user, err));
     return IJ_OK;
 }
 
@@ -124,10 +132,12 @@ ij_status gpu_cache_load(gpu_device *device, const char *folder, ij_error *err) 
     size_t bytes = 0;
     if (folder && *folder) {
         int written = snprintf(device->cache_path, sizeof device->cache_path, "%s/pipelines-%s.bin", folder, device->info.identity);
-        if (written < 0 || (size_t)written >= sizeof device->cache_path || ij_make_folders(folder, NULL) != IJ_OK) device->cache_path[0] = 0;
+        if (written < 0 || (size_t)written >= sizeof device->cache_path || ij_make_folders(folder, NULL) != IJ_OK)
+            device->cache_path[0] = 0;
     }
     if (device->cache_path[0] && ij_file_exists(device->cache_path)) (void)ij_file_read(device->cache_path, 64u << 20, &data, &bytes, NULL);
-    VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, .initialDataSize = bytes, .pInitialData = data};
+    VkPipelineCacheCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, .initialDataSize = bytes, .pInitialData = data};
     VkResult result = device->vk.vkCreatePipelineCache(device->handle, &info, NULL, &device->cache);
     free(data);
     return result == VK_SUCCESS ? IJ_OK : gpu_vk_fail(device, result, "pipeline cache", err);
@@ -139,6 +149,7 @@ void gpu_cache_save(gpu_device *device) {
     if (device->vk.vkGetPipelineCacheData(device->handle, device->cache, &bytes, NULL) != VK_SUCCESS || bytes == 0) return;
     void *data = malloc(bytes);
     /* A cache that cannot be written costs the next start a few milliseconds, nothing else. */
-    if (data && device->vk.vkGetPipelineCacheData(device->handle, device->cache, &bytes, data) == VK_SUCCESS) (void)ij_file_replace(device->cache_path, data, bytes, NULL);
+    if (data && device->vk.vkGetPipelineCacheData(device->handle, device->cache, &bytes, data) == VK_SUCCESS)
+        (void)ij_file_replace(device->cache_path, data, bytes, NULL);
     free(data);
 }

@@ -91,17 +91,20 @@ static ij_status commit_block(gpu_arena *arena, gpu_block *block, ij_error *err)
     gpu_device *device = arena->device;
     VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
                                .size = block->bytes,
-                               .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT};
+                               .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+                                        VK_BUFFER_USAGE_TRANSFER_DST_BIT};
     GPU_VK(device, device->vk.vkCreateBuffer(device->handle, &info, NULL, &block->buffer), arena->name, err);
     VkMemoryRequirements needs;
     device->vk.vkGetBufferMemoryRequirements(device->handle, block->buffer, &needs);
     int type = memory_type(device, needs.memoryTypeBits, arena->kind);
     if (type < 0) return ij_fail(err, IJ_ERROR_DEVICE, "%s has no memory for %s", device->info.name, arena->name);
-    VkMemoryAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size, .memoryTypeIndex = (uint32_t)type};
+    VkMemoryAllocateInfo allocate = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size, .memoryTypeIndex = (uint32_t)type};
     VkResult result = device->vk.vkAllocateMemory(device->handle, &allocate, NULL, &block->memory);
     if (result != VK_SUCCESS) {
-        ij_fail(err, IJ_ERROR_MEMORY, "out of device memory: %s needs %.1f MiB in all; %s has %.1f MiB, of which %.1f MiB were free at the start",
-                arena->name, (double)gpu_arena_bytes(arena) / 1048576.0, device->info.name, (double)device->info.heap_bytes / 1048576.0,
+        ij_fail(err, IJ_ERROR_MEMORY,
+                "out of device memory: %s needs %.1f MiB in all; %s has %.1f MiB, of which %.1f MiB were free at the start", arena->name,
+                (double)gpu_arena_bytes(arena) / 1048576.0, device->info.name, (double)device->info.heap_bytes / 1048576.0,
                 (double)device->info.budget_bytes / 1048576.0);
         return ij_hint(err, "a smaller batch with accumulation gives the same training");
     }
@@ -141,11 +144,16 @@ VkBuffer gpu_tensor_buffer(gpu_tensor tensor) {
 }
 
 /* One copy between a tensor and the staging memory, waited for. */
-static ij_status copy_now(gpu_device *device, gpu_tensor to, uint64_t to_offset, gpu_tensor from, uint64_t from_offset, uint64_t bytes, ij_error *err) {
-    VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = device->pool, .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
+static ij_status copy_now(gpu_device *device, gpu_tensor to, uint64_t to_offset, gpu_tensor from, uint64_t from_offset, uint64_t bytes,
+                          ij_error *err) {
+    VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                            .commandPool = device->pool,
+                                            .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                            .commandBufferCount = 1};
     VkCommandBuffer commands;
     GPU_VK(device, device->vk.vkAllocateCommandBuffers(device->handle, &allocate, &commands), "copy", err);
-    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
+    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                      .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
     device->vk.vkBeginCommandBuffer(commands, &begin);
     VkMemoryBarrier barrier = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                                .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
@@ -157,11 +165,18 @@ static ij_status copy_now(gpu_device *device, gpu_tensor to, uint64_t to_offset,
     VkMemoryBarrier after = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                              .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
                              .dstAccessMask = VK_ACCESS_HOST_READ_BIT | VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT};
-    device->vk.vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &after, 0, NULL, 0, NULL);
+    device->vk.vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_TRANSFER_BIT,
+                                    VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &after, 0, NULL, 0, NULL);
     device->vk.vkEndCommandBuffer(commands);
     uint64_t value = ++device->submitted;
-    VkTimelineSemaphoreSubmitInfo timeline = {.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO, .signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &value};
-    VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .pNext = &timeline, .commandBufferCount = 1, .pCommandBuffers = &commands, .signalSemaphoreCount = 1, .pSignalSemaphores = &device->timeline};
+    VkTimelineSemaphoreSubmitInfo timeline = {
+        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO, .signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &value};
+    VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                           .pNext = &timeline,
+                           .commandBufferCount = 1,
+                           .pCommandBuffers = &commands,
+                           .signalSemaphoreCount = 1,
+                           .pSignalSemaphores = &device->timeline};
     VkResult result = device->vk.vkQueueSubmit(device->queue, 1, &submit, VK_NULL_HANDLE);
     ij_status status = result == VK_SUCCESS ? gpu_wait(device, value, err) : gpu_vk_fail(device, result, "copy", err);
     device->vk.vkFreeCommandBuffers(device->handle, device->pool, 1, &commands);

@@ -53,7 +53,8 @@ ij_status gpu_program_create(gpu_device *device, const char *name, bool profile,
     program->profile = profile && device->info.tick_ns > 0;
     snprintf(program->name, sizeof program->name, "%s", name);
     if (program->profile) {
-        VkQueryPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO, .queryType = VK_QUERY_TYPE_TIMESTAMP, .queryCount = 2 * PROFILE_OPS_MAX};
+        VkQueryPoolCreateInfo info = {
+            .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO, .queryType = VK_QUERY_TYPE_TIMESTAMP, .queryCount = 2 * PROFILE_OPS_MAX};
         VkResult result = device->vk.vkCreateQueryPool(device->handle, &info, NULL, &program->queries);
         if (result != VK_SUCCESS) {
             gpu_program_destroy(program);
@@ -69,7 +70,8 @@ void gpu_program_destroy(gpu_program *program) {
     if (!program) return;
     gpu_device *device = program->device;
     for (int64_t i = 0; i < program->pool_count; i++) device->vk.vkDestroyDescriptorPool(device->handle, program->pools[i], NULL);
-    if (program->command_count) device->vk.vkFreeCommandBuffers(device->handle, device->pool, (uint32_t)program->command_count, program->commands);
+    if (program->command_count)
+        device->vk.vkFreeCommandBuffers(device->handle, device->pool, (uint32_t)program->command_count, program->commands);
     if (program->queries) device->vk.vkDestroyQueryPool(device->handle, program->queries, NULL);
     for (int64_t i = 0; i < program->op_count; i++) free((char *)program->ops[i].label);
     free(program->ops);
@@ -81,7 +83,8 @@ void gpu_program_destroy(gpu_program *program) {
 
 void gpu_program_reset(gpu_program *program) {
     gpu_device *device = program->device;
-    if (program->command_count) device->vk.vkFreeCommandBuffers(device->handle, device->pool, (uint32_t)program->command_count, program->commands);
+    if (program->command_count)
+        device->vk.vkFreeCommandBuffers(device->handle, device->pool, (uint32_t)program->command_count, program->commands);
     for (int64_t i = 0; i < program->pool_count; i++) device->vk.vkDestroyDescriptorPool(device->handle, program->pools[i], NULL);
     for (int64_t i = 0; i < program->op_count; i++) free((char *)program->ops[i].label);
     program->command_count = program->pool_count = program->op_count = program->span_count = 0;
@@ -97,14 +100,20 @@ void gpu_program_scope(gpu_program *program, const char *prefix) { snprintf(prog
 
 static ij_status open_commands(gpu_program *program, ij_error *err) {
     gpu_device *device = program->device;
-    IJ_TRY(ij_grow(&program->commands, &program->command_capacity, program->command_count + 1, sizeof *program->commands, "command buffers", err));
-    VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = device->pool, .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
+    IJ_TRY(ij_grow(&program->commands, &program->command_capacity, program->command_count + 1, sizeof *program->commands, "command buffers",
+                   err));
+    VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                        .commandPool = device->pool,
+                                        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                        .commandBufferCount = 1};
     VkCommandBuffer commands;
     GPU_VK(device, device->vk.vkAllocateCommandBuffers(device->handle, &info, &commands), program->name, err);
     program->commands[program->command_count++] = commands;
-    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
+    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                      .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
     GPU_VK(device, device->vk.vkBeginCommandBuffer(commands, &begin), program->name, err);
-    if (program->queries && program->command_count == 1) device->vk.vkCmdResetQueryPool(commands, program->queries, 0, program->query_capacity);
+    if (program->queries && program->command_count == 1)
+        device->vk.vkCmdResetQueryPool(commands, program->queries, 0, program->query_capacity);
     program->flops_here = 0;
     program->dispatches_here = 0;
     return IJ_OK;
@@ -115,7 +124,9 @@ static VkCommandBuffer commands_of(gpu_program *program) { return program->comma
 static void barrier(gpu_program *program) {
     const VkPipelineStageFlags work = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
     const VkAccessFlags writes = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
-    VkMemoryBarrier all = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = writes, .dstAccessMask = writes | VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT};
+    VkMemoryBarrier all = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                           .srcAccessMask = writes,
+                           .dstAccessMask = writes | VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT};
     program->device->vk.vkCmdPipelineBarrier(commands_of(program), work, work, 0, 1, &all, 0, NULL, 0, NULL);
     program->span_count = 0;
     program->barriers++;
@@ -161,23 +172,29 @@ static ij_status begin_op(gpu_program *program, const char *label, double flops,
 static void stamp(gpu_program *program, bool end) {
     uint32_t query = 2 * (uint32_t)(program->op_count - 1) + end;
     if (!program->queries || query >= program->query_capacity) return;
-    program->device->vk.vkCmdWriteTimestamp(commands_of(program), end ? VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT : VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, program->queries, query);
+    program->device->vk.vkCmdWriteTimestamp(
+        commands_of(program), end ? VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT : VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, program->queries, query);
 }
 
 /* ---- ops ---- */
 
-static ij_status descriptor_set(gpu_program *program, const gpu_kernel *kernel, const gpu_dispatch_desc *desc, VkDescriptorSet *set, ij_error *err) {
+static ij_status descriptor_set(gpu_program *program, const gpu_kernel *kernel, const gpu_dispatch_desc *desc, VkDescriptorSet *set,
+                                ij_error *err) {
     gpu_device *device = program->device;
     if (program->sets_left == 0) {
         IJ_TRY(ij_grow(&program->pools, &program->pool_capacity, program->pool_count + 1, sizeof *program->pools, "descriptor pools", err));
         VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, SETS_PER_POOL * GPU_BINDINGS_MAX};
-        VkDescriptorPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = SETS_PER_POOL, .poolSizeCount = 1, .pPoolSizes = &size};
+        VkDescriptorPoolCreateInfo info = {
+            .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = SETS_PER_POOL, .poolSizeCount = 1, .pPoolSizes = &size};
         VkDescriptorPool pool;
         GPU_VK(device, device->vk.vkCreateDescriptorPool(device->handle, &info, NULL, &pool), program->name, err);
         program->pools[program->pool_count++] = pool;
         program->sets_left = SETS_PER_POOL;
     }
-    VkDescriptorSetAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO, .descriptorPool = program->pools[program->pool_count - 1], .descriptorSetCount = 1, .pSetLayouts = &kernel->set_layout};
+    VkDescriptorSetAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                            .descriptorPool = program->pools[program->pool_count - 1],
+                                            .descriptorSetCount = 1,
+                                            .pSetLayouts = &kernel->set_layout};
     GPU_VK(device, device->vk.vkAllocateDescriptorSets(device->handle, &allocate, set), program->name, err);
     program->sets_left--;
     VkDescriptorBufferInfo buffers[GPU_BINDINGS_MAX];
@@ -185,7 +202,12 @@ static ij_status descriptor_set(gpu_program *program, const gpu_kernel *kernel, 
     for (uint32_t i = 0; i < kernel->binding_count; i++) {
         gpu_tensor tensor = i < desc->tensor_count && desc->tensors[i].arena ? desc->tensors[i] : device->dummy;
         buffers[i] = (VkDescriptorBufferInfo){gpu_tensor_buffer(tensor), tensor.offset, tensor.bytes};
-        writes[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, .dstSet = *set, .dstBinding = i, .descriptorCount = 1, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .pBufferInfo = &buffers[i]};
+        writes[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                           .dstSet = *set,
+                                           .dstBinding = i,
+                                           .descriptorCount = 1,
+                                           .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                           .pBufferInfo = &buffers[i]};
     }
     device->vk.vkUpdateDescriptorSets(device->handle, kernel->binding_count, writes, 0, NULL);
     return IJ_OK;
@@ -199,7 +221,8 @@ ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_e
     for (int i = 0; i < 3; i++) {
         groups[i] = desc->groups[i] ? desc->groups[i] : 1;
         if (groups[i] > device->info.groups_max[i])
-            return ij_fail(err, IJ_ERROR_DEVICE, "%s: %u workgroups along axis %d, %s takes %u", kernel->shader, groups[i], i, device->info.name, device->info.groups_max[i]);
+            return ij_fail(err, IJ_ERROR_DEVICE, "%s: %u workgroups along axis %d, %s takes %u", kernel->shader, groups[i], i,
+                           device->info.name, device->info.groups_max[i]);
     }
     if (device->compile_only) return IJ_OK;
     VkDescriptorSet set = VK_NULL_HANDLE;
@@ -215,7 +238,8 @@ ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_e
     stamp(program, false);
     device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->pipeline);
     device->vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->layout, 0, 1, &set, 0, NULL);
-    if (desc->push_bytes) device->vk.vkCmdPushConstants(commands, kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, desc->push_bytes, desc->push);
+    if (desc->push_bytes)
+        device->vk.vkCmdPushConstants(commands, kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, desc->push_bytes, desc->push);
     device->vk.vkCmdDispatch(commands, groups[0], groups[1], groups[2]);
     stamp(program, true);
     program->dispatches++;
@@ -254,7 +278,8 @@ ij_status gpu_program_finish(gpu_program *program, ij_error *err) {
     VkMemoryBarrier host = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                             .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
                             .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-    device->vk.vkCmdPipelineBarrier(commands_of(program), VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &host, 0, NULL, 0, NULL);
+    device->vk.vkCmdPipelineBarrier(commands_of(program), VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+                                    VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &host, 0, NULL, 0, NULL);
     GPU_VK(device, device->vk.vkEndCommandBuffer(commands_of(program)), program->name, err);
     program->finished = true;
     return IJ_OK;
@@ -267,8 +292,14 @@ ij_status gpu_submit(gpu_program *program, uint64_t *ticket, ij_error *err) {
     gpu_device *device = program->device;
     for (int64_t i = 0; i < program->command_count; i++) {
         uint64_t value = ++device->submitted;
-        VkTimelineSemaphoreSubmitInfo timeline = {.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO, .signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &value};
-        VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .pNext = &timeline, .commandBufferCount = 1, .pCommandBuffers = &program->commands[i], .signalSemaphoreCount = 1, .pSignalSemaphores = &device->timeline};
+        VkTimelineSemaphoreSubmitInfo timeline = {
+            .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO, .signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &value};
+        VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                               .pNext = &timeline,
+                               .commandBufferCount = 1,
+                               .pCommandBuffers = &program->commands[i],
+                               .signalSemaphoreCount = 1,
+                               .pSignalSemaphores = &device->timeline};
         GPU_VK(device, device->vk.vkQueueSubmit(device->queue, 1, &submit, VK_NULL_HANDLE), program->name, err);
     }
     if (ticket) *ticket = device->submitted;
@@ -276,7 +307,8 @@ ij_status gpu_submit(gpu_program *program, uint64_t *ticket, ij_error *err) {
 }
 
 ij_status gpu_wait(gpu_device *device, uint64_t ticket, ij_error *err) {
-    VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, .semaphoreCount = 1, .pSemaphores = &device->timeline, .pValues = &ticket};
+    VkSemaphoreWaitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, .semaphoreCount = 1, .pSemaphores = &device->timeline, .pValues = &ticket};
     VkResult result = device->vk.vkWaitSemaphores(device->handle, &info, UINT64_MAX);
     return result == VK_SUCCESS ? IJ_OK : gpu_vk_fail(device, result, "waiting for the device", err);
 }
@@ -295,8 +327,10 @@ ij_status gpu_program_times(gpu_program *program, const gpu_op_time **rows, int 
     int64_t stamped = program->op_count < PROFILE_OPS_MAX ? program->op_count : PROFILE_OPS_MAX;
     uint64_t *ticks;
     IJ_TRY(ij_alloc(&ticks, 2 * stamped, sizeof *ticks, "timestamps", err));
-    VkResult result = device->vk.vkGetQueryPoolResults(device->handle, program->queries, 0, (uint32_t)(2 * stamped), 16 * (size_t)stamped, ticks, 8, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
-    for (int64_t i = 0; i < stamped && result == VK_SUCCESS; i++) program->ops[i].seconds = 1e-9 * device->info.tick_ns * (double)(ticks[2 * i + 1] - ticks[2 * i]);
+    VkResult result = device->vk.vkGetQueryPoolResults(device->handle, program->queries, 0, (uint32_t)(2 * stamped), 16 * (size_t)stamped,
+                                                       ticks, 8, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+    for (int64_t i = 0; i < stamped && result == VK_SUCCESS; i++)
+        program->ops[i].seconds = 1e-9 * device->info.tick_ns * (double)(ticks[2 * i + 1] - ticks[2 * i]);
     free(ticks);
     *rows = program->ops;
     *count = (int)stamped;

@@ -7,21 +7,21 @@
 #include <string.h>
 
 enum { /* SPIR-V specification, sections 3.20 and 3.49 */
-    OP_TYPE_POINTER = 32,
-    OP_VARIABLE = 59,
-    OP_DECORATE = 71,
-    OP_MEMBER_DECORATE = 72,
-    DECORATION_BINDING = 33,
-    DECORATION_NON_WRITABLE = 24,
-    DECORATION_NON_READABLE = 25,
-    STORAGE_STORAGE_BUFFER = 12,
+       OP_TYPE_POINTER = 32,
+       OP_VARIABLE = 59,
+       OP_DECORATE = 71,
+       OP_MEMBER_DECORATE = 72,
+       DECORATION_BINDING = 33,
+       DECORATION_NON_WRITABLE = 24,
+       DECORATION_NON_READABLE = 25,
+       STORAGE_STORAGE_BUFFER = 12,
 };
 
 typedef struct id_facts {
-    int32_t binding;      /* -1: none */
-    uint32_t pointee;     /* of a pointer type */
-    uint32_t denied;      /* bit 0: not writable, bit 1: not readable; of a variable */
-    uint32_t member_any;  /* the same, seen on at least one member of a struct type */
+    int32_t binding;     /* -1: none */
+    uint32_t pointee;    /* of a pointer type */
+    uint32_t denied;     /* bit 0: not writable, bit 1: not readable; of a variable */
+    uint32_t member_any; /* the same, seen on at least one member of a struct type */
 } id_facts;
 
 static uint32_t denied_bit(uint32_t decoration) {
@@ -57,7 +57,8 @@ ij_status gpu_spirv_bindings(const gpu_shader *shader, uint32_t *count, uint32_t
             int32_t binding = ids[arg[1]].binding;
             if (binding < 0) {
             } else if (binding >= GPU_BINDINGS_MAX) {
-                status = ij_fail(err, IJ_ERROR_FORMAT, "shader %s: binding %d, at most %d are supported", shader->name, binding, GPU_BINDINGS_MAX - 1);
+                status = ij_fail(err, IJ_ERROR_FORMAT, "shader %s: binding %d, at most %d are supported", shader->name, binding,
+                                 GPU_BINDINGS_MAX - 1);
                 break;
             } else {
                 uint32_t denied = ids[arg[1]].denied;

@@ -19,9 +19,7 @@ static ij_config_entry *find(const ij_config_text *config, const char *key) {
     return NULL;
 }
 
-const ij_config_entry *ij_config_text_find(const ij_config_text *config, const char *key) {
-    return find(config, key);
-}
+const ij_config_entry *ij_config_text_find(const ij_config_text *config, const char *key) { return find(config, key); }
 
 static void free_entry(ij_config_entry *entry) {
     for (int i = 0; i < entry->count; i++) free(entry->text[i]);
@@ -133,7 +131,8 @@ ij_status ij_config_text_integer(ij_config_text *config, const char *key, int64_
     return IJ_OK;
 }
 
-static ij_status get_numbers(ij_config_text *config, const char *key, double low, double high, int count, bool plain, double *out, ij_error *err) {
+static ij_status get_numbers(ij_config_text *config, const char *key, double low, double high, int count, bool plain, double *out,
+                             ij_error *err) {
     const ij_config_entry *entry = take(config, key);
     if (!entry) return IJ_OK;
     char expected[120];

@@ -60,9 +60,7 @@ void ij_image_free(ij_image *image) {
     memset(image, 0, sizeof *image);
 }
 
-static inline uint8_t grey_of(int r, int g, int b) {
-    return (uint8_t)((19595 * r + 38470 * g + 7471 * b + 32768) >> 16);
-}
+static inline uint8_t grey_of(int r, int g, int b) { return (uint8_t)((19595 * r + 38470 * g + 7471 * b + 32768) >> 16); }
 
 /* Converts `count` pixels of 1 to 4 channels (2 and 4 end in alpha) to 1 or 3. May work in place when the pixels do not grow. */
 static void convert_pixels(const uint8_t *from, int from_channels, uint8_t *to, int to_channels, int64_t count) {
@@ -78,13 +76,9 @@ static void convert_pixels(const uint8_t *from, int from_channels, uint8_t *to, 
 
 /* ---- what stb_image does not check ---- */
 
-static uint32_t big32(const uint8_t *p) {
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
+static uint32_t big32(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
 
-static uint32_t little32(const uint8_t *p) {
-    return (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | p[0];
-}
+static uint32_t little32(const uint8_t *p) { return (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | p[0]; }
 
 /* Every chunk inside the file with the right CRC, up to IEND; and no more compressed data than the picture can need, because stb_image
  * unpacks all of it before it looks. */
@@ -248,15 +242,11 @@ static ij_status decode_jpeg(const uint8_t *bytes, size_t count, int channels, c
     return status;
 }
 
-const char *ij_image_jpeg_decoder(void) {
-    return "libjpeg-turbo";
-}
+const char *ij_image_jpeg_decoder(void) { return "libjpeg-turbo"; }
 
 #else
 
-const char *ij_image_jpeg_decoder(void) {
-    return "stb_image";
-}
+const char *ij_image_jpeg_decoder(void) { return "stb_image"; }
 
 static ij_status decode_jpeg(const uint8_t *bytes, size_t count, int channels, const char *name, ij_image *image, ij_error *err) {
     IJ_TRY(check_jpeg_end(bytes, count, name, err));

@@ -111,9 +111,7 @@ void ij_json_bool(ij_json *json, bool value) {
     append(json, value ? "true" : "false", value ? 4 : 5);
 }
 
-void ij_json_raw(ij_json *json, const char *text) {
-    append(json, text, strlen(text));
-}
+void ij_json_raw(ij_json *json, const char *text) { append(json, text, strlen(text)); }
 
 void ij_json_clear(ij_json *json) {
     json->length = 0;

@@ -42,13 +42,9 @@ static const struct {
 #undef DTYPE_ROW
 };
 
-const char *ij_safetensors_dtype_name(ij_safetensors_dtype dtype) {
-    return dtypes[dtype].name;
-}
+const char *ij_safetensors_dtype_name(ij_safetensors_dtype dtype) { return dtypes[dtype].name; }
 
-size_t ij_safetensors_dtype_bytes(ij_safetensors_dtype dtype) {
-    return dtypes[dtype].bytes;
-}
+size_t ij_safetensors_dtype_bytes(ij_safetensors_dtype dtype) { return dtypes[dtype].bytes; }
 
 void ij_shape_text(char *out, size_t out_bytes, int ndim, const int64_t *shape) {
     size_t used = (size_t)snprintf(out, out_bytes, "[");
@@ -254,9 +250,7 @@ static ij_status open_common(const char *name, const void *bytes, size_t count, 
     return status;
 }
 
-ij_status ij_safetensors_open(const char *path, ij_safetensors **out, ij_error *err) {
-    return open_common(path, NULL, 0, out, err);
-}
+ij_status ij_safetensors_open(const char *path, ij_safetensors **out, ij_error *err) { return open_common(path, NULL, 0, out, err); }
 
 ij_status ij_safetensors_open_memory(const void *bytes, size_t count, const char *name, ij_safetensors **out, ij_error *err) {
     return open_common(name, bytes ? bytes : "", count, out, err);
@@ -272,13 +266,9 @@ void ij_safetensors_close(ij_safetensors *file) {
     free(file);
 }
 
-int64_t ij_safetensors_count(const ij_safetensors *file) {
-    return file->count;
-}
+int64_t ij_safetensors_count(const ij_safetensors *file) { return file->count; }
 
-const ij_safetensors_tensor *ij_safetensors_at(const ij_safetensors *file, int64_t i) {
-    return &file->tensors[i];
-}
+const ij_safetensors_tensor *ij_safetensors_at(const ij_safetensors *file, int64_t i) { return &file->tensors[i]; }
 
 const ij_safetensors_tensor *ij_safetensors_find(const ij_safetensors *file, const char *name) {
     ij_safetensors_tensor key = {.name = name};
@@ -307,9 +297,7 @@ const char *ij_safetensors_get(const ij_safetensors *file, const char *key) {
     return item ? item->valuestring : NULL;
 }
 
-int64_t ij_safetensors_pairs(const ij_safetensors *file) {
-    return cJSON_GetArraySize(file->metadata);
-}
+int64_t ij_safetensors_pairs(const ij_safetensors *file) { return cJSON_GetArraySize(file->metadata); }
 
 void ij_safetensors_pair(const ij_safetensors *file, int64_t i, const char **key, const char **value) {
     const cJSON *item = cJSON_GetArrayItem(file->metadata, (int)i);

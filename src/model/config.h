@@ -9,9 +9,9 @@
 typedef struct ij_model_config {
     int image_height, image_width; /* pixels; multiples of patch_size */
     int patch_size, channels;
-    int dim, depth, heads, hidden;           /* encoder: width, blocks, attention heads, MLP width */
+    int dim, depth, heads, hidden; /* encoder: width, blocks, attention heads, MLP width */
     int pred_dim, pred_depth, pred_heads, pred_hidden;
-    float norm_eps;                          /* LayerNorm of both nets; the targets' own is 1e-5 */
+    float norm_eps; /* LayerNorm of both nets; the targets' own is 1e-5 */
 } ij_model_config;
 
 /* Fills the sizes of a preset: vit_tiny, vit_small, vit_base, vit_large, vit_huge, vit_giant (Assran et al. 2023, appendix A.1;

@@ -22,7 +22,11 @@ struct ij_embedder {
 };
 
 static patches_desc patches_of(const ij_embedder *e, const float mean[3], const float std[3]) {
-    patches_desc p = {.batch = e->batch, .image_h = e->model.image_height, .image_w = e->model.image_width, .patch = e->model.patch_size, .channels = e->model.channels};
+    patches_desc p = {.batch = e->batch,
+                      .image_h = e->model.image_height,
+                      .image_w = e->model.image_width,
+                      .patch = e->model.patch_size,
+                      .channels = e->model.channels};
     memcpy(p.mean, mean, sizeof p.mean);
     memcpy(p.std, std, sizeof p.std);
     return p;
@@ -73,19 +77,25 @@ static ij_status record(ij_embedder *e, const patches_desc *patches, ij_error *e
     IJ_TRY(gpu_program_create(e->device, "upload", false, &e->upload_program, err));
     IJ_TRY(gpu_program_create(e->device, "embed", false, &e->program, err));
     IJ_TRY(op_patches(e->program, patches, e->pixels, e->crops, e->rows, err));
-    IJ_TRY(vit_linear_forward(e->program, "patch_embed", vit_linear_of(e->weights, IJ_SLOT_TARGET, false, "patch_embed.proj"), e->rows, x, none, rows, ij_patch_dim(m),
-                              m->dim, err));
+    IJ_TRY(vit_linear_forward(e->program, "patch_embed", vit_linear_of(e->weights, IJ_SLOT_TARGET, false, "patch_embed.proj"), e->rows, x,
+                              none, rows, ij_patch_dim(m), m->dim, err));
     IJ_TRY(op_add_positions(e->program, x, e->positions, none, rows, m->dim, ij_patches(m), err));
     IJ_TRY(vit_forward(e->program, &e->trunk, &e->tokens, &e->saved, err));
-    IJ_TRY(op_mean_rows(e->program, &(op_mean_rows_args){.x = e->saved.y, .offsets = e->offsets, .pooled = e->pooled, .sequences = (uint32_t)e->batch,
-                                                         .dim = (uint32_t)m->dim, .rows_max = e->tokens.rows_max}, err));
+    IJ_TRY(op_mean_rows(e->program,
+                        &(op_mean_rows_args){.x = e->saved.y,
+                                             .offsets = e->offsets,
+                                             .pooled = e->pooled,
+                                             .sequences = (uint32_t)e->batch,
+                                             .dim = (uint32_t)m->dim,
+                                             .rows_max = e->tokens.rows_max},
+                        err));
     IJ_TRY(gpu_copy(e->program, e->read_pooled, e->pooled, e->pooled.bytes, err));
     IJ_TRY(gpu_copy(e->program, e->read_tokens, e->saved.y, e->saved.y.bytes, err));
     return gpu_program_finish(e->program, err);
 }
 
-ij_status ij_embedder_create(gpu_device *device, const ij_model_config *model, const float mean[3], const float std[3], int batch, uint64_t pixel_bytes,
-                             ij_weights *weights, ij_embedder **out, ij_error *err) {
+ij_status ij_embedder_create(gpu_device *device, const ij_model_config *model, const float mean[3], const float std[3], int batch,
+                             uint64_t pixel_bytes, ij_weights *weights, ij_embedder **out, ij_error *err) {
     *out = NULL;
     ij_embedder *e;
     IJ_TRY(ij_model_check(model, err));
@@ -122,13 +132,20 @@ void ij_embedder_destroy(ij_embedder *e) {
     free(e);
 }
 
-ij_status ij_embedder_run(ij_embedder *e, const ij_jepa_image *images, int count, const void *pixels, uint64_t pixel_bytes, float *pooled, float *tokens, ij_error *err) {
+ij_status ij_embedder_run(ij_embedder *e, const ij_jepa_image *images, int count, const void *pixels, uint64_t pixel_bytes, float *pooled,
+                          float *tokens, ij_error *err) {
     assert(count >= 1 && count <= e->batch && pixel_bytes <= e->upload_pixels.bytes);
     struct patches_crop *crops = gpu_map(e->upload_crops);
     for (int i = 0; i < e->batch; i++) { /* places beyond count repeat the last image; their features are not handed out */
         const ij_jepa_image *image = &images[i < count ? i : count - 1];
-        crops[i] = (struct patches_crop){.offset = (uint32_t)image->offset, .width = (uint32_t)image->width, .height = (uint32_t)image->height,
-                                         .channels = (uint32_t)image->channels, .x = image->crop_x, .y = image->crop_y, .w = image->crop_w, .h = image->crop_h};
+        crops[i] = (struct patches_crop){.offset = (uint32_t)image->offset,
+                                         .width = (uint32_t)image->width,
+                                         .height = (uint32_t)image->height,
+                                         .channels = (uint32_t)image->channels,
+                                         .x = image->crop_x,
+                                         .y = image->crop_y,
+                                         .w = image->crop_w,
+                                         .h = image->crop_h};
     }
     memcpy(gpu_map(e->upload_pixels), pixels, pixel_bytes);
     gpu_program_reset(e->upload_program);

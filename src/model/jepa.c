@@ -23,7 +23,8 @@ static void plan_tokens(ij_jepa *j) {
     uint32_t batch = (uint32_t)j->desc.batch, blocks = (uint32_t)j->desc.masks.blocks, patches = (uint32_t)ij_patches(&j->desc.model);
     j->full = (vit_tokens){j->full_offsets, batch, batch * patches, patches};
     j->context = (vit_tokens){j->masks.ctx_offsets, batch, (uint32_t)l->context_rows, (uint32_t)l->context_image};
-    j->prediction = (vit_tokens){j->masks.pred_offsets, batch * blocks, (uint32_t)l->pred_rows, (uint32_t)(l->context_image + l->target_block)};
+    j->prediction =
+        (vit_tokens){j->masks.pred_offsets, batch * blocks, (uint32_t)l->pred_rows, (uint32_t)(l->context_image + l->target_block)};
 }
 
 static ij_rows target_rows(const ij_jepa *j) {
@@ -31,12 +32,17 @@ static ij_rows target_rows(const ij_jepa *j) {
 }
 
 static pred_lists lists_of(const ij_jepa *j) {
-    return (pred_lists){j->masks.ctx_offsets, j->masks.ctx_rows, j->masks.tgt_rows, j->masks.pred_offsets, j->masks.pred_src, j->desc.batch, j->desc.masks.blocks,
-                        ij_patches(&j->desc.model), j->limits.context_rows, j->limits.target_rows, j->limits.pred_rows};
+    return (pred_lists){j->masks.ctx_offsets,   j->masks.ctx_rows,     j->masks.tgt_rows,    j->masks.pred_offsets,
+                        j->masks.pred_src,      j->desc.batch,         j->desc.masks.blocks, ij_patches(&j->desc.model),
+                        j->limits.context_rows, j->limits.target_rows, j->limits.pred_rows};
 }
 
 static patches_desc patches_of(const ij_jepa_desc *d) {
-    patches_desc p = {.batch = d->batch, .image_h = d->model.image_height, .image_w = d->model.image_width, .patch = d->model.patch_size, .channels = d->model.channels};
+    patches_desc p = {.batch = d->batch,
+                      .image_h = d->model.image_height,
+                      .image_w = d->model.image_width,
+                      .patch = d->model.patch_size,
+                      .channels = d->model.channels};
     memcpy(p.mean, d->mean, sizeof p.mean);
     memcpy(p.std, d->std, sizeof p.std);
     return p;
@@ -117,7 +123,8 @@ static ij_status plan_activations(ij_jepa *j, ij_error *err) {
     if (d->vicreg) {
         IJ_TRY(reserve_floats(a, (int64_t)d->batch * m->dim, "pooled context", &j->pooled, err));
         IJ_TRY(reserve_floats(a, (int64_t)d->batch * m->dim, "pooled gradients", &j->dpooled, err));
-        IJ_TRY(gpu_reserve(a, op_vicreg_scratch((uint32_t)d->batch, (uint32_t)m->dim), "regularizer scratch", &j->regularizer_scratch, err));
+        IJ_TRY(
+            gpu_reserve(a, op_vicreg_scratch((uint32_t)d->batch, (uint32_t)m->dim), "regularizer scratch", &j->regularizer_scratch, err));
     }
     /* The predictor's backward memory is dead when the encoder's begins. */
     gpu_mark mark = gpu_arena_mark(a);
@@ -137,7 +144,8 @@ static ij_status record_prepare(ij_jepa *j, ij_error *err) {
 }
 
 /* x [rows, dim] = patches weight^T + bias + positions. */
-static ij_status record_patch_embed(ij_jepa *j, gpu_program *p, ij_slot slot, gpu_tensor patches, gpu_tensor index, ij_rows rows, gpu_tensor x, ij_error *err) {
+static ij_status record_patch_embed(ij_jepa *j, gpu_program *p, ij_slot slot, gpu_tensor patches, gpu_tensor index, ij_rows rows,
+                                    gpu_tensor x, ij_error *err) {
     const gpu_tensor none = {0};
     const ij_model_config *m = &j->desc.model;
     vit_linear embed = vit_linear_of(j->weights, slot, false, "patch_embed.proj");
@@ -150,8 +158,15 @@ static ij_status record_targets(ij_jepa *j, gpu_program *p, ij_error *err) {
     gpu_program_scope(p, "target");
     IJ_TRY(record_patch_embed(j, p, IJ_SLOT_TARGET, j->rows, none, vit_rows(&j->full), j->target_saved.blocks[0].x, err));
     IJ_TRY(vit_forward(p, &j->target, &j->full, &j->target_saved, err));
-    return op_layernorm(p, &(op_layernorm_args){.label = "targets", .x = j->target_saved.y, .index = j->masks.tgt_rows, .y = j->targets, .rows = target_rows(j),
-                                                .dim = (uint32_t)j->desc.model.dim, .eps = TARGET_NORM_EPS}, err);
+    return op_layernorm(p,
+                        &(op_layernorm_args){.label = "targets",
+                                             .x = j->target_saved.y,
+                                             .index = j->masks.tgt_rows,
+                                             .y = j->targets,
+                                             .rows = target_rows(j),
+                                             .dim = (uint32_t)j->desc.model.dim,
+                                             .eps = TARGET_NORM_EPS},
+                        err);
 }
 
 static ij_status record_context(ij_jepa *j, gpu_program *p, ij_error *err) {
@@ -168,20 +183,34 @@ static ij_status record_predictions(ij_jepa *j, gpu_program *p, ij_error *err) {
     const ij_model_config *m = &j->desc.model;
     gpu_program_scope(p, "predictor");
     pred_lists lists = lists_of(j);
-    vit_linear embed = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, true, "predictor_embed"), proj = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, true, "predictor_proj");
+    vit_linear embed = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, true, "predictor_embed"),
+               proj = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, true, "predictor_proj");
     gpu_tensor mask_token = vit_param(j->weights, IJ_SLOT_WEIGHT, true, "mask_token");
-    IJ_TRY(vit_linear_forward(p, "predictor_embed", embed, j->context_saved.y, j->embedded, none, vit_rows(&j->context), m->dim, m->pred_dim, err));
-    IJ_TRY(op_predictor_input(p, &lists, j->embedded, mask_token, j->predictor_positions, j->prediction_saved.blocks[0].x, m->pred_dim, err));
+    IJ_TRY(vit_linear_forward(p, "predictor_embed", embed, j->context_saved.y, j->embedded, none, vit_rows(&j->context), m->dim,
+                              m->pred_dim, err));
+    IJ_TRY(
+        op_predictor_input(p, &lists, j->embedded, mask_token, j->predictor_positions, j->prediction_saved.blocks[0].x, m->pred_dim, err));
     IJ_TRY(vit_forward(p, &j->predictor, &j->prediction, &j->prediction_saved, err));
     IJ_TRY(op_predictor_output(p, &lists, j->prediction_saved.y, j->predictor_features, m->pred_dim, err));
-    return vit_linear_forward(p, "predictor_proj", proj, j->predictor_features, j->predictions, none, target_rows(j), m->pred_dim, m->dim, err);
+    return vit_linear_forward(p, "predictor_proj", proj, j->predictor_features, j->predictions, none, target_rows(j), m->pred_dim, m->dim,
+                              err);
 }
 
 static ij_status record_loss(ij_jepa *j, gpu_program *p, ij_error *err) {
     gpu_program_scope(p, "");
-    return op_loss(p, &(op_loss_args){.prediction = j->predictions, .target = j->targets, .dprediction = j->dpredictions, .loss = j->loss, .scratch = j->loss_parts,
-                                      .rows = target_rows(j), .dim = (uint32_t)j->desc.model.dim, .kind = j->desc.loss, .divisor = (float)j->desc.loss_divisor,
-                                      .scale = 1.0f / (float)j->desc.accumulation, .accumulate = true}, err);
+    return op_loss(p,
+                   &(op_loss_args){.prediction = j->predictions,
+                                   .target = j->targets,
+                                   .dprediction = j->dpredictions,
+                                   .loss = j->loss,
+                                   .scratch = j->loss_parts,
+                                   .rows = target_rows(j),
+                                   .dim = (uint32_t)j->desc.model.dim,
+                                   .kind = j->desc.loss,
+                                   .divisor = (float)j->desc.loss_divisor,
+                                   .scale = 1.0f / (float)j->desc.accumulation,
+                                   .accumulate = true},
+                   err);
 }
 
 static ij_status record_predictor_backward(ij_jepa *j, gpu_program *p, ij_error *err) {
@@ -189,29 +218,51 @@ static ij_status record_predictor_backward(ij_jepa *j, gpu_program *p, ij_error 
     gpu_program_scope(p, "predictor, backward");
     pred_lists lists = lists_of(j);
     const vit_scratch *s = &j->prediction_scratch;
-    vit_linear embed = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, true, "predictor_embed"), dembed = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, true, "predictor_embed");
-    vit_linear proj = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, true, "predictor_proj"), dproj = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, true, "predictor_proj");
+    vit_linear embed = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, true, "predictor_embed"),
+               dembed = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, true, "predictor_embed");
+    vit_linear proj = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, true, "predictor_proj"),
+               dproj = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, true, "predictor_proj");
     gpu_tensor dmask_token = vit_param(j->weights, IJ_SLOT_GRADIENT, true, "mask_token");
-    IJ_TRY(vit_linear_backward(p, "predictor_proj", proj, dproj, j->predictor_features, j->dpredictions, j->dpredictor_features, s->matmul, target_rows(j), m->pred_dim,
-                               m->dim, err));
+    IJ_TRY(vit_linear_backward(p, "predictor_proj", proj, dproj, j->predictor_features, j->dpredictions, j->dpredictor_features, s->matmul,
+                               target_rows(j), m->pred_dim, m->dim, err));
     IJ_TRY(op_predictor_output_bwd(p, &lists, j->dpredictor_features, s->dnormed, m->pred_dim, err));
     IJ_TRY(vit_backward(p, &j->predictor, &j->predictor_gradient, &j->prediction, &j->prediction_saved, s, s->dnormed, err));
     IJ_TRY(op_predictor_input_bwd(p, &lists, s->dx, j->embed_gradient, dmask_token, j->token_scratch, m->pred_dim, true, err));
-    return vit_linear_backward(p, "predictor_embed", embed, dembed, j->context_saved.y, j->embed_gradient, j->context_scratch.dnormed, j->context_scratch.matmul,
-                               vit_rows(&j->context), m->dim, m->pred_dim, err);
+    return vit_linear_backward(p, "predictor_embed", embed, dembed, j->context_saved.y, j->embed_gradient, j->context_scratch.dnormed,
+                               j->context_scratch.matmul, vit_rows(&j->context), m->dim, m->pred_dim, err);
 }
 
 /* Adds the regulariser's gradient to that of the context features. */
 static ij_status record_regularizer(ij_jepa *j, gpu_program *p, ij_error *err) {
     uint32_t batch = (uint32_t)j->desc.batch, dim = (uint32_t)j->desc.model.dim;
     gpu_program_scope(p, "regularizer");
-    IJ_TRY(op_mean_rows(p, &(op_mean_rows_args){.x = j->context_saved.y, .offsets = j->masks.ctx_offsets, .pooled = j->pooled, .sequences = batch, .dim = dim,
-                                                 .rows_max = (uint32_t)j->limits.context_rows}, err));
-    IJ_TRY(op_vicreg(p, &(op_vicreg_args){.z = j->pooled, .dz = j->dpooled, .loss = j->regularizer, .scratch = j->regularizer_scratch, .rows = batch, .dim = dim,
-                                          .weight = (float)(j->desc.vicreg_weight / j->desc.accumulation),
-                                          .covariance_weight = (float)j->desc.vicreg_covariance}, err));
-    return op_mean_rows_bwd(p, &(op_mean_rows_args){.x = j->context_scratch.dnormed, .pooled = j->dpooled, .offsets = j->masks.ctx_offsets, .sequences = batch,
-                                                    .dim = dim, .rows_max = (uint32_t)j->limits.context_rows, .add = true}, err);
+    IJ_TRY(op_mean_rows(p,
+                        &(op_mean_rows_args){.x = j->context_saved.y,
+                                             .offsets = j->masks.ctx_offsets,
+                                             .pooled = j->pooled,
+                                             .sequences = batch,
+                                             .dim = dim,
+                                             .rows_max = (uint32_t)j->limits.context_rows},
+                        err));
+    IJ_TRY(op_vicreg(p,
+                     &(op_vicreg_args){.z = j->pooled,
+                                       .dz = j->dpooled,
+                                       .loss = j->regularizer,
+                                       .scratch = j->regularizer_scratch,
+                                       .rows = batch,
+                                       .dim = dim,
+                                       .weight = (float)(j->desc.vicreg_weight / j->desc.accumulation),
+                                       .covariance_weight = (float)j->desc.vicreg_covariance},
+                     err));
+    return op_mean_rows_bwd(p,
+                            &(op_mean_rows_args){.x = j->context_scratch.dnormed,
+                                                 .pooled = j->dpooled,
+                                                 .offsets = j->masks.ctx_offsets,
+                                                 .sequences = batch,
+                                                 .dim = dim,
+                                                 .rows_max = (uint32_t)j->limits.context_rows,
+                                                 .add = true},
+                            err);
 }
 
 static ij_status record_context_backward(ij_jepa *j, gpu_program *p, ij_error *err) {
@@ -219,9 +270,11 @@ static ij_status record_context_backward(ij_jepa *j, gpu_program *p, ij_error *e
     const ij_model_config *m = &j->desc.model;
     gpu_program_scope(p, "context, backward");
     const vit_scratch *s = &j->context_scratch;
-    vit_linear embed = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, false, "patch_embed.proj"), dembed = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, false, "patch_embed.proj");
+    vit_linear embed = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, false, "patch_embed.proj"),
+               dembed = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, false, "patch_embed.proj");
     IJ_TRY(vit_backward(p, &j->encoder, &j->encoder_gradient, &j->context, &j->context_saved, s, s->dnormed, err));
-    return vit_linear_backward(p, "patch_embed", embed, dembed, j->context_patches, s->dx, none, s->matmul, vit_rows(&j->context), ij_patch_dim(m), m->dim, err);
+    return vit_linear_backward(p, "patch_embed", embed, dembed, j->context_patches, s->dx, none, s->matmul, vit_rows(&j->context),
+                               ij_patch_dim(m), m->dim, err);
 }
 
 static ij_status record_pass(ij_jepa *j, ij_error *err) {
@@ -245,14 +298,21 @@ static ij_status record_update(ij_jepa *j, ij_error *err) {
     ij_status status = IJ_OK;
     uint32_t parts = 0;
     for (int i = 0; i < count && status == IJ_OK; i++) {
-        status = op_sum_squares(j->update, ij_weights_run(w, IJ_SLOT_GRADIENT, &runs[i]), (uint64_t)runs[i].elements, j->norm_parts, parts, err);
+        status =
+            op_sum_squares(j->update, ij_weights_run(w, IJ_SLOT_GRADIENT, &runs[i]), (uint64_t)runs[i].elements, j->norm_parts, parts, err);
         parts += op_sum_squares_partials((uint64_t)runs[i].elements);
     }
     if (status == IJ_OK) status = op_norm_finish(j->update, j->norm_parts, parts, j->norm, err);
     for (int i = 0; i < count && status == IJ_OK; i++) {
-        op_adamw_args args = {.p = ij_weights_run(w, IJ_SLOT_WEIGHT, &runs[i]), .m = ij_weights_run(w, IJ_SLOT_MOMENT1, &runs[i]),
-                              .v = ij_weights_run(w, IJ_SLOT_MOMENT2, &runs[i]), .g = ij_weights_run(w, IJ_SLOT_GRADIENT, &runs[i]), .step = j->scalars,
-                              .norm = j->norm, .count = (uint64_t)runs[i].elements, .decay = runs[i].decay, .zero_gradient = true};
+        op_adamw_args args = {.p = ij_weights_run(w, IJ_SLOT_WEIGHT, &runs[i]),
+                              .m = ij_weights_run(w, IJ_SLOT_MOMENT1, &runs[i]),
+                              .v = ij_weights_run(w, IJ_SLOT_MOMENT2, &runs[i]),
+                              .g = ij_weights_run(w, IJ_SLOT_GRADIENT, &runs[i]),
+                              .step = j->scalars,
+                              .norm = j->norm,
+                              .count = (uint64_t)runs[i].elements,
+                              .decay = runs[i].decay,
+                              .zero_gradient = true};
         if (!runs[i].predictor) args.target = ij_weights_run(w, IJ_SLOT_TARGET, &runs[i]);
         status = op_adamw(j->update, &args, err);
     }
@@ -288,7 +348,8 @@ static ij_status write_constants(ij_jepa *j, ij_error *err) {
     ij_positions(ij_grid_height(m), ij_grid_width(m), m->dim, positions);
     ij_status status = gpu_write(j->device, j->positions, 0, positions, 4 * (uint64_t)patches * (uint64_t)m->dim, err);
     ij_positions(ij_grid_height(m), ij_grid_width(m), m->pred_dim, positions);
-    if (status == IJ_OK) status = gpu_write(j->device, j->predictor_positions, 0, positions, 4 * (uint64_t)patches * (uint64_t)m->pred_dim, err);
+    if (status == IJ_OK)
+        status = gpu_write(j->device, j->predictor_positions, 0, positions, 4 * (uint64_t)patches * (uint64_t)m->pred_dim, err);
     free(positions);
     IJ_TRY(status);
     masks_table(&j->desc.masks, table);
@@ -329,7 +390,8 @@ static ij_status check_memory(const ij_jepa *j, ij_error *err) {
     ij_jepa_memory(j, &weights, &rest);
     if (!have || weights + rest <= have) return IJ_OK;
     ij_fail(err, IJ_ERROR_MEMORY, "the plan needs %.2f GiB (weights, gradients and optimiser %.2f, batch of %d %.2f), %s has %.2f GiB free",
-            (double)(weights + rest) / 0x1p30, (double)weights / 0x1p30, j->desc.batch, (double)rest / 0x1p30, gpu_device_info(j->device)->name, (double)have / 0x1p30);
+            (double)(weights + rest) / 0x1p30, (double)weights / 0x1p30, j->desc.batch, (double)rest / 0x1p30,
+            gpu_device_info(j->device)->name, (double)have / 0x1p30);
     return IJ_ERROR_MEMORY;
 }
 
@@ -376,7 +438,8 @@ ij_status ij_jepa_plan(gpu_device *device, const ij_jepa_desc *desc, ij_weights 
         if (plan_once(device, &smaller, weights, &fits, NULL) != IJ_OK) continue;
         ij_jepa_destroy(fits);
         int passes = (desc->batch + smaller.batch - 1) / smaller.batch * (desc->accumulation > 1 ? desc->accumulation : 1);
-        return ij_hint(err, "data.batch_size=%d with optimization.accumulation=%d fits and takes the same images a step", smaller.batch, passes);
+        return ij_hint(err, "data.batch_size=%d with optimization.accumulation=%d fits and takes the same images a step", smaller.batch,
+                       passes);
     }
     return ij_hint(err, "not even one image fits beside the weights; a smaller model does");
 }

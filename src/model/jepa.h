@@ -31,40 +31,40 @@
 
 typedef struct ij_jepa_desc {
     ij_model_config model;
-    masks_config masks;      /* grid must be the model's */
-    int batch;               /* images of a micro-batch */
-    int accumulation;        /* micro-batches of a step [1] */
-    uint32_t loss; /* LOSS_SMOOTH_L1, LOSS_L2, LOSS_L1 */
+    masks_config masks; /* grid must be the model's */
+    int batch;          /* images of a micro-batch */
+    int accumulation;   /* micro-batches of a step [1] */
+    uint32_t loss;      /* LOSS_SMOOTH_L1, LOSS_L2, LOSS_L1 */
     float mean[3], std[3];
-    uint64_t pixel_bytes;    /* most bytes of a batch's pixels; 0: patch rows and masks are written by the caller (recorded steps) */
-    masks_limits limits;     /* capacities, for masks written by the caller [masks_capacity] */
-    double loss_divisor;     /* instead of target rows x dim, for tests [0: off] */
+    uint64_t pixel_bytes; /* most bytes of a batch's pixels; 0: patch rows and masks are written by the caller (recorded steps) */
+    masks_limits limits;  /* capacities, for masks written by the caller [masks_capacity] */
+    double loss_divisor;  /* instead of target rows x dim, for tests [0: off] */
     bool vicreg;
     double vicreg_weight, vicreg_covariance;
-    bool profile;            /* time every op */
+    bool profile; /* time every op */
 } ij_jepa_desc;
 
 /* Scalars of one optimiser step. */
 typedef struct ij_step_scalars {
     uint64_t seed;
     uint32_t epoch;
-    uint64_t step;           /* from 0; AdamW's bias correction counts step + 1 */
+    uint64_t step; /* from 0; AdamW's bias correction counts step + 1 */
     double lr, weight_decay, momentum, beta1, beta2, eps, clip_norm;
 } ij_step_scalars;
 
 /* One image of a micro-batch, where its pixels are in what ij_jepa_upload is given. */
 typedef struct ij_jepa_image {
-    uint64_t offset;         /* bytes, a multiple of 4 */
+    uint64_t offset; /* bytes, a multiple of 4 */
     int width, height, channels;
     float crop_x, crop_y, crop_w, crop_h;
-    uint32_t sample;         /* keys the mask */
+    uint32_t sample; /* keys the mask */
 } ij_jepa_image;
 
 typedef struct ij_step_result {
-    double loss;             /* mean over the step's micro-batches, prediction only */
-    double regularizer;      /* the added term, weighted, of the last micro-batch; 0 without */
+    double loss;        /* mean over the step's micro-batches, prediction only */
+    double regularizer; /* the added term, weighted, of the last micro-batch; 0 without */
     double gradient_norm;
-    bool finite;             /* false: this step changed nothing */
+    bool finite;                      /* false: this step changed nothing */
     double context_rows, target_rows; /* mean per image, over the step */
 } ij_step_result;
 
@@ -108,8 +108,8 @@ void ij_jepa_destroy(ij_jepa *jepa);
 void ij_jepa_memory(const ij_jepa *jepa, uint64_t *weights, uint64_t *rest);
 
 /* Writes a micro-batch into a slot and queues its passes. Waits only if the slot's previous use is still running. */
-ij_status ij_jepa_pass(ij_jepa *jepa, int slot, const ij_step_scalars *scalars, const ij_jepa_image *images, const void *pixels, uint64_t pixel_bytes,
-                       ij_error *err);
+ij_status ij_jepa_pass(ij_jepa *jepa, int slot, const ij_step_scalars *scalars, const ij_jepa_image *images, const void *pixels,
+                       uint64_t pixel_bytes, ij_error *err);
 
 /* Queues the update of a step, whose results will be in `slot`. */
 ij_status ij_jepa_update(ij_jepa *jepa, int slot, ij_error *err);

@@ -8,19 +8,32 @@
 
 static void write_crops(struct patches_crop *crops, uint32_t *samples, const ij_jepa_image *images, int count) {
     for (int i = 0; i < count; i++) {
-        crops[i] = (struct patches_crop){.offset = (uint32_t)images[i].offset, .width = (uint32_t)images[i].width, .height = (uint32_t)images[i].height,
-                                         .channels = (uint32_t)images[i].channels, .x = images[i].crop_x, .y = images[i].crop_y, .w = images[i].crop_w,
+        crops[i] = (struct patches_crop){.offset = (uint32_t)images[i].offset,
+                                         .width = (uint32_t)images[i].width,
+                                         .height = (uint32_t)images[i].height,
+                                         .channels = (uint32_t)images[i].channels,
+                                         .x = images[i].crop_x,
+                                         .y = images[i].crop_y,
+                                         .w = images[i].crop_w,
                                          .h = images[i].crop_h};
         samples[i] = images[i].sample;
     }
 }
 
 static struct optim_step scalars_of(const ij_step_scalars *s) {
-    return op_optim_step_make(&(op_optim_desc){.lr = s->lr, .weight_decay = s->weight_decay, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .ema = s->momentum,
-                                               .grad_scale = 1, .clip_norm = s->clip_norm, .step = (int64_t)s->step + 1});
+    return op_optim_step_make(&(op_optim_desc){.lr = s->lr,
+                                               .weight_decay = s->weight_decay,
+                                               .beta1 = s->beta1,
+                                               .beta2 = s->beta2,
+                                               .eps = s->eps,
+                                               .ema = s->momentum,
+                                               .grad_scale = 1,
+                                               .clip_norm = s->clip_norm,
+                                               .step = (int64_t)s->step + 1});
 }
 
-ij_status ij_jepa_pass(ij_jepa *j, int slot, const ij_step_scalars *scalars, const ij_jepa_image *images, const void *pixels, uint64_t pixel_bytes, ij_error *err) {
+ij_status ij_jepa_pass(ij_jepa *j, int slot, const ij_step_scalars *scalars, const ij_jepa_image *images, const void *pixels,
+                       uint64_t pixel_bytes, ij_error *err) {
     assert(slot >= 0 && slot < IJ_JEPA_SLOTS && pixel_bytes <= j->upload_pixels[slot].bytes && pixel_bytes % 4 == 0);
     IJ_TRY(gpu_wait(j->device, j->ticket[slot], err));
     gpu_program *upload = j->upload_program[slot];
@@ -61,8 +74,11 @@ ij_status ij_jepa_result(ij_jepa *j, int slot, ij_step_result *out, ij_error *er
     memcpy(&norm, results + 512, sizeof norm);
     memcpy(&context, results + 768 + 4 * (uint64_t)j->desc.batch, 4);
     memcpy(&target, results + 768 + (tgt_bytes + 255) / 256 * 256 + 4 * sequences, 4);
-    *out = (ij_step_result){.loss = (double)loss, .regularizer = (double)regularizer * j->desc.accumulation, .gradient_norm = (double)norm.norm,
-                            .finite = norm.finite != 0 && isfinite(loss), .context_rows = (double)context / j->desc.batch,
+    *out = (ij_step_result){.loss = (double)loss,
+                            .regularizer = (double)regularizer * j->desc.accumulation,
+                            .gradient_norm = (double)norm.norm,
+                            .finite = norm.finite != 0 && isfinite(loss),
+                            .context_rows = (double)context / j->desc.batch,
                             .target_rows = (double)target / j->desc.batch};
     return IJ_OK;
 }

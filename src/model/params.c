@@ -91,8 +91,10 @@ ij_status ij_param_table_make(const ij_model_config *config, ij_param_table *out
     for (int pass = 0; pass < 4; pass++) {
         maker.predictor = pass >= 2;
         maker.decay = pass % 2 == 0;
-        if (maker.predictor) add_predictor(&maker, config);
-        else add_encoder(&maker, config);
+        if (maker.predictor)
+            add_predictor(&maker, config);
+        else
+            add_encoder(&maker, config);
     }
     if (maker.status != IJ_OK) ij_param_table_free(out);
     return maker.status;
@@ -127,10 +129,13 @@ ij_status ij_weights_create(gpu_device *device, const ij_model_config *config, b
         status = ij_alloc(&w->tensors[slot], slot_params(w, slot), sizeof(gpu_tensor), slot_names[slot], err);
         if (status == IJ_OK) status = gpu_arena_create(device, slot_names[slot], GPU_MEMORY_DEVICE, &w->arenas[slot], err);
         for (int i = 0; i < slot_params(w, slot) && status == IJ_OK; i++)
-            status = gpu_reserve(w->arenas[slot], 4 * (uint64_t)w->table.params[i].count, w->table.params[i].name, &w->tensors[slot][i], err);
+            status =
+                gpu_reserve(w->arenas[slot], 4 * (uint64_t)w->table.params[i].count, w->table.params[i].name, &w->tensors[slot][i], err);
     }
-    if (status == IJ_OK) *out = w;
-    else ij_weights_destroy(w);
+    if (status == IJ_OK)
+        *out = w;
+    else
+        ij_weights_destroy(w);
     return status;
 }
 

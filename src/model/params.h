@@ -16,13 +16,13 @@
 typedef enum ij_init { IJ_INIT_NORMAL, IJ_INIT_ZERO, IJ_INIT_ONE } ij_init;
 
 typedef struct ij_param {
-    char name[80];    /* within its net: "blocks.3.attn.qkv.weight" */
+    char name[80]; /* within its net: "blocks.3.attn.qkv.weight" */
     int64_t shape[4];
     int dims;
-    int64_t count;    /* elements */
-    bool predictor;   /* else encoder */
-    bool decay;       /* weight decay applies: more than one dimension and not a bias */
-    ij_init init;     /* normal: mean 0, standard deviation 0.02 */
+    int64_t count;  /* elements */
+    bool predictor; /* else encoder */
+    bool decay;     /* weight decay applies: more than one dimension and not a bias */
+    ij_init init;   /* normal: mean 0, standard deviation 0.02 */
 } ij_param;
 
 typedef struct ij_param_table {
@@ -60,8 +60,8 @@ ij_status ij_weights_initialise(ij_weights *weights, uint64_t seed, ij_error *er
 /* Runs of neighbouring parameters of one kind, small enough for one binding: what flat passes over all of them (update, norm) walk.
  * A run covers the rounding-up between its tensors, which is zero and stays zero. */
 typedef struct ij_param_run {
-    int first, last;         /* parameters, inclusive */
-    int64_t elements;        /* with rounding up */
+    int first, last;  /* parameters, inclusive */
+    int64_t elements; /* with rounding up */
     bool predictor, decay;
 } ij_param_run;
 ij_status ij_weights_runs(const ij_weights *weights, ij_param_run **out, int *count, ij_error *err); /* free() *out */

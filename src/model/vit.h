@@ -35,7 +35,8 @@ typedef struct vit_trunk {
 } vit_trunk;
 
 /* Looks the trunk's tensors up. predictor: the predictor's trunk, else the encoder's. */
-ij_status vit_trunk_make(const ij_weights *weights, const ij_model_config *config, ij_slot slot, bool predictor, vit_trunk *out, ij_error *err);
+ij_status vit_trunk_make(const ij_weights *weights, const ij_model_config *config, ij_slot slot, bool predictor, vit_trunk *out,
+                         ij_error *err);
 void vit_trunk_free(vit_trunk *trunk);
 
 /* The tensor of one parameter by its released name; it must exist. */
@@ -77,31 +78,32 @@ void vit_saved_free(vit_saved *saved);
 
 /* Memory of a backward pass. */
 typedef struct vit_scratch {
-    gpu_tensor dx;       /* [rows, dim] the running gradient */
-    gpu_tensor dnormed;  /* [rows, dim] */
-    gpu_tensor dhidden;  /* [rows, hidden] */
-    gpu_tensor dqkv;     /* [rows, 3 dim] */
-    gpu_tensor delta;    /* [rows, heads] */
-    gpu_tensor norm;     /* LayerNorm's partial sums */
-    gpu_tensor matmul;   /* partial products of weight gradients */
+    gpu_tensor dx;      /* [rows, dim] the running gradient */
+    gpu_tensor dnormed; /* [rows, dim] */
+    gpu_tensor dhidden; /* [rows, hidden] */
+    gpu_tensor dqkv;    /* [rows, 3 dim] */
+    gpu_tensor delta;   /* [rows, heads] */
+    gpu_tensor norm;    /* LayerNorm's partial sums */
+    gpu_tensor matmul;  /* partial products of weight gradients */
 } vit_scratch;
 /* `edge_in` x `edge_out`: the linear layers at the trunk's ends, whose weight gradients use the same memory. */
-ij_status vit_scratch_reserve(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, int edge_in, int edge_out, vit_scratch *out, ij_error *err);
+ij_status vit_scratch_reserve(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, int edge_in, int edge_out,
+                              vit_scratch *out, ij_error *err);
 
 /* Records the forward pass: saved->blocks[0].x in, saved->y out. */
 ij_status vit_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, ij_error *err);
 
 /* Records the backward pass of a kept forward pass: dy [rows, dim] in; scratch->dx becomes the gradient of blocks[0].x; parameter
  * gradients are added to `gradients`. dy may be scratch->dnormed. */
-ij_status vit_backward(gpu_program *program, const vit_trunk *trunk, const vit_trunk *gradients, const vit_tokens *tokens, const vit_saved *saved,
-                       const vit_scratch *scratch, gpu_tensor dy, ij_error *err);
+ij_status vit_backward(gpu_program *program, const vit_trunk *trunk, const vit_trunk *gradients, const vit_tokens *tokens,
+                       const vit_saved *saved, const vit_scratch *scratch, gpu_tensor dy, ij_error *err);
 
 /* y = x weight^T + bias over rows; residual (may be absent) is added. x [rows, in], y [rows, out]. */
-ij_status vit_linear_forward(gpu_program *program, const char *label, vit_linear linear, gpu_tensor x, gpu_tensor y, gpu_tensor residual, ij_rows rows, int in,
-                             int out, ij_error *err);
+ij_status vit_linear_forward(gpu_program *program, const char *label, vit_linear linear, gpu_tensor x, gpu_tensor y, gpu_tensor residual,
+                             ij_rows rows, int in, int out, ij_error *err);
 
 /* dx = dy weight (absent dx: not wanted), gradients += dy^T x and column sums of dy. */
-ij_status vit_linear_backward(gpu_program *program, const char *label, vit_linear linear, vit_linear gradient, gpu_tensor x, gpu_tensor dy, gpu_tensor dx,
-                              gpu_tensor scratch, ij_rows rows, int in, int out, ij_error *err);
+ij_status vit_linear_backward(gpu_program *program, const char *label, vit_linear linear, vit_linear gradient, gpu_tensor x, gpu_tensor dy,
+                              gpu_tensor dx, gpu_tensor scratch, ij_rows rows, int in, int out, ij_error *err);
 
 #endif

@@ -144,9 +144,7 @@ static const op_case cases[] = {
     {.name = "long", .dims = {2, 64, 2, 2, 1031, 196}, .large = true},
 };
 
-static int64_t length_of(const op_case *c, int64_t sequence) {
-    return c->dims[4 + sequence % c->dims[3]];
-}
+static int64_t length_of(const op_case *c, int64_t sequence) { return c->dims[4 + sequence % c->dims[3]]; }
 
 static int64_t length_max_of(const op_case *c) {
     int64_t length = 1;
@@ -185,9 +183,7 @@ static void prepare_offsets(const op_case *c, uint32_t *offsets) {
 /* A score is a sum of head_dim products; its absolute error is the relative error of exp(score). The sum over the keys comes on top, and
  * exp2, which Vulkan lets be wrong by 3 + 2 |x| units in the last place: of exp2(x) <= 1 that is at most 4 of the greatest term, whatever x
  * is. */
-static double tolerance(const op_case *c) {
-    return op_tolerance(c->dims[1]) + op_tolerance(length_max_of(c)) + 0x1p-24 * 8;
-}
+static double tolerance(const op_case *c) { return op_tolerance(c->dims[1]) + op_tolerance(length_max_of(c)) + 0x1p-24 * 8; }
 
 static int fwd_args(const op_case *c, op_arg *args) {
     int64_t rows = rows_of(c), dim = c->dims[0] * c->dims[1];
@@ -198,17 +194,13 @@ static int fwd_args(const op_case *c, op_arg *args) {
     return 4;
 }
 
-static void fwd_prepare(const op_case *c, void *const *h) {
-    prepare_offsets(c, h[1]);
-}
+static void fwd_prepare(const op_case *c, void *const *h) { prepare_offsets(c, h[1]); }
 
 static ij_status fwd_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     return op_attention(program, &(op_attention_desc){shape_of(c, t[1]), t[0], t[2], t[3]}, err);
 }
 
-static void fwd_ref(const op_case *c, void *const *h) {
-    ref_attention(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[2], h[3]);
-}
+static void fwd_ref(const op_case *c, void *const *h) { ref_attention(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[2], h[3]); }
 
 static void fwd_cost(const op_case *c, double *flops, double *bytes) {
     double dim = (double)(c->dims[0] * c->dims[1]);
@@ -217,22 +209,16 @@ static void fwd_cost(const op_case *c, double *flops, double *bytes) {
 }
 
 /* Without lse, as the target encoder runs it. */
-static int infer_args(const op_case *c, op_arg *args) {
-    return fwd_args(c, args) - 1;
-}
+static int infer_args(const op_case *c, op_arg *args) { return fwd_args(c, args) - 1; }
 
 static ij_status infer_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     return op_attention(program, &(op_attention_desc){.shape = shape_of(c, t[1]), .qkv = t[0], .out = t[2]}, err);
 }
 
-static void infer_ref(const op_case *c, void *const *h) {
-    ref_attention(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[2], NULL);
-}
+static void infer_ref(const op_case *c, void *const *h) { ref_attention(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[2], NULL); }
 
 /* dp and delta are sums of head_dim products of which the difference is taken: their errors stand beside the score's. */
-static double bwd_tolerance(const op_case *c) {
-    return tolerance(c) + 2 * op_tolerance(c->dims[1]);
-}
+static double bwd_tolerance(const op_case *c) { return tolerance(c) + 2 * op_tolerance(c->dims[1]); }
 
 static int bwd_args(const op_case *c, op_arg *args) {
     int64_t rows = rows_of(c), dim = c->dims[0] * c->dims[1];
@@ -257,9 +243,7 @@ static ij_status bwd_record(gpu_program *program, const op_case *c, const gpu_te
     return op_attention_bwd(program, &desc, err);
 }
 
-static void bwd_ref(const op_case *c, void *const *h) {
-    ref_attention_bwd(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[4], h[6]);
-}
+static void bwd_ref(const op_case *c, void *const *h) { ref_attention_bwd(h[0], h[1], c->dims[2], c->dims[0], c->dims[1], h[4], h[6]); }
 
 /* Five products are needed; the two kernels do seven, because both compute the scores and dp. */
 static void bwd_cost(const op_case *c, double *flops, double *bytes) {

@@ -15,7 +15,8 @@ typedef struct op_attention_shape {
     uint32_t length_max; /* no sequence is longer; queries beyond it would get no result */
     uint32_t heads;
     uint32_t head_dim; /* a multiple of 4, at most 128 */
-    uint32_t split;    /* tests: lay the work out as for a GPU, with 1, 2 or 4 invocations a row [as the device needs it]; a GPU never takes fewer than it needs */
+    uint32_t
+        split; /* tests: lay the work out as for a GPU, with 1, 2 or 4 invocations a row [as the device needs it]; a GPU never takes fewer than it needs */
 } op_attention_shape;
 
 typedef struct op_attention_desc {

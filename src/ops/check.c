@@ -58,7 +58,8 @@ static uint64_t hash_text(const char *text) {
  * forward op share their inputs. Rounded to f32: what the device will see. */
 static double seeded_normal(const char *case_name, const char *tensor, int64_t element) {
     uint64_t seed = hash_text(case_name), stream = hash_text(tensor);
-    philox_words w = philox((uint32_t)seed, (uint32_t)(seed >> 32), (uint32_t)stream, (uint32_t)element, (uint32_t)(element >> 32), PHILOX_STREAM_TEST);
+    philox_words w =
+        philox((uint32_t)seed, (uint32_t)(seed >> 32), (uint32_t)stream, (uint32_t)element, (uint32_t)(element >> 32), PHILOX_STREAM_TEST);
     double u = ((double)w.x + 1) / 4294967297.0, v = (double)w.y / 4294967296.0;
     return sqrt(-2 * log(u)) * cos(6.283185307179586477 * v);
 }
@@ -76,13 +77,18 @@ static ij_status fill_host(bench *b, ij_error *err) {
         double scale = args[i].scale != 0 ? args[i].scale : 1;
         for (int64_t e = 0; e < args[i].count && has_value; e++) {
             double z = scale * seeded_normal(b->c->name, args[i].name, e);
-            if (args[i].dtype == OP_F32) ((double *)t->host)[e] = (double)(float)z;
-            else if (args[i].dtype == OP_U8) ((uint8_t *)t->host)[e] = (uint8_t)(int)(128 + 60 * z / scale);
+            if (args[i].dtype == OP_F32)
+                ((double *)t->host)[e] = (double)(float)z;
+            else if (args[i].dtype == OP_U8)
+                ((uint8_t *)t->host)[e] = (uint8_t)(int)(128 + 60 * z / scale);
         }
         for (int64_t e = 0; e < args[i].count && !has_value; e++) {
-            if (args[i].dtype == OP_F32) ((double *)t->host)[e] = (double)NAN;
-            else if (args[i].dtype == OP_U32) ((uint32_t *)t->host)[e] = POISON_WORD;
-            else ((uint8_t *)t->host)[e] = POISON_BYTE;
+            if (args[i].dtype == OP_F32)
+                ((double *)t->host)[e] = (double)NAN;
+            else if (args[i].dtype == OP_U32)
+                ((uint32_t *)t->host)[e] = POISON_WORD;
+            else
+                ((uint8_t *)t->host)[e] = POISON_BYTE;
         }
     }
     if (b->op->prepare) b->op->prepare(b->c, b->host);
@@ -131,7 +137,8 @@ static ij_status build(bench *b, gpu_device *device, ij_error *err) {
 }
 
 static ij_status run_once(bench *b, gpu_device *device, double *seconds, ij_error *err) {
-    for (int i = 0; i < b->count; i++) IJ_TRY(gpu_write(device, b->tensors[i].whole, 0, b->tensors[i].image, (uint64_t)b->tensors[i].image_bytes, err));
+    for (int i = 0; i < b->count; i++)
+        IJ_TRY(gpu_write(device, b->tensors[i].whole, 0, b->tensors[i].image, (uint64_t)b->tensors[i].image_bytes, err));
     IJ_TRY(gpu_run(b->program, err));
     const gpu_op_time *rows;
     int count;
@@ -163,8 +170,10 @@ static double compare(const bench_tensor *t, const uint8_t *value, int64_t *wher
             float f;
             memcpy(&bits, value + 4 * e, 4);
             memcpy(&f, &bits, 4);
-            if (isnan(ref[e])) error = bits == POISON_F32 ? 0 : INFINITY; /* the reference did not write it */
-            else error = fabs((double)f - ref[e]) / (t->arg.tolerance * (fabs(ref[e]) + rms) + 1e-37);
+            if (isnan(ref[e]))
+                error = bits == POISON_F32 ? 0 : INFINITY; /* the reference did not write it */
+            else
+                error = fabs((double)f - ref[e]) / (t->arg.tolerance * (fabs(ref[e]) + rms) + 1e-37);
         } else {
             size_t size = device_bytes(t->arg.dtype);
             error = memcmp(value + (size_t)e * size, (uint8_t *)t->host + (size_t)e * size, size) == 0 ? 0 : INFINITY;
@@ -214,7 +223,8 @@ static ij_status check_outputs(bench *b, gpu_device *device, op_report *report, 
             report->canaries = false;
             return mismatch(b, "written outside its bytes", t->arg.name, err);
         }
-        if (t->arg.role == OP_IN && memcmp(t->image, t->after, (size_t)t->image_bytes) != 0) return mismatch(b, "an input was changed", t->arg.name, err);
+        if (t->arg.role == OP_IN && memcmp(t->image, t->after, (size_t)t->image_bytes) != 0)
+            return mismatch(b, "an input was changed", t->arg.name, err);
         if (t->arg.role != OP_OUT && t->arg.role != OP_INOUT) continue;
         int64_t where;
         double error = compare(t, t->after + CANARY_BYTES, &where);
@@ -233,8 +243,10 @@ static ij_status check_outputs(bench *b, gpu_device *device, op_report *report, 
                 uint32_t u;
                 memcpy(&u, t->after + CANARY_BYTES + 4 * where, 4);
                 got = u, want = ((uint32_t *)t->host)[where];
-            } else got = t->after[CANARY_BYTES + where], want = ((uint8_t *)t->host)[where];
-            snprintf(text, sizeof text, "element %lld of %lld is %.9g, the reference has %.9g (%.1f tolerances of %.2g)", (long long)where, (long long)t->arg.count, got, want, error, t->arg.tolerance);
+            } else
+                got = t->after[CANARY_BYTES + where], want = ((uint8_t *)t->host)[where];
+            snprintf(text, sizeof text, "element %lld of %lld is %.9g, the reference has %.9g (%.1f tolerances of %.2g)", (long long)where,
+                     (long long)t->arg.count, got, want, error, t->arg.tolerance);
             return mismatch(b, text, t->arg.name, err);
         }
     }
@@ -285,7 +297,8 @@ static ij_status time_runs(bench *b, int runs, double *seconds, ij_error *err) {
     return IJ_OK;
 }
 
-ij_status op_check_timed(gpu_device *device, const op_desc *op, const op_case *c, int runs, double *seconds, op_report *report, ij_error *err) {
+ij_status op_check_timed(gpu_device *device, const op_desc *op, const op_case *c, int runs, double *seconds, op_report *report,
+                         ij_error *err) {
     memset(report, 0, sizeof *report);
     bench *b;
     IJ_TRY(ij_alloc(&b, 1, sizeof *b, "case", err));
@@ -321,7 +334,9 @@ static double weighted_output(bench *forward, const bench *backward) {
     for (int i = 0; i < forward->count; i++) {
         const bench_tensor *y = &forward->tensors[i];
         int dy = index_of(backward, "d", y->arg.name);
-        if ((y->arg.role != OP_OUT && y->arg.role != OP_INOUT) || y->arg.dtype != OP_F32 || dy < 0 || backward->tensors[dy].arg.role != OP_IN) continue;
+        if ((y->arg.role != OP_OUT && y->arg.role != OP_INOUT) || y->arg.dtype != OP_F32 || dy < 0 ||
+            backward->tensors[dy].arg.role != OP_IN)
+            continue;
         const double *weight = backward->host[dy], *value = y->host;
         for (int64_t e = 0; e < y->arg.count; e++)
             if (!isnan(value[e])) sum += weight[e] * value[e];
@@ -347,8 +362,8 @@ static ij_status check_input_gradient(bench *forward, bench *backward, int input
         double numeric = (above - below) / (2 * h);
         /* Truncation is O(h^2), cancellation 1e-16 / h: about 1e-9 of the sum's size; 1e-5 leaves room and is far below an error in a formula. */
         if (!(fabs(numeric - dx[e]) <= 1e-5 * (scale + fabs(numeric) + 1e-9)))
-            return ij_fail(err, IJ_ERROR_MISMATCH, "%s %s: reference gradient %s[%lld] is %.9g, central differences give %.9g", backward->op->name,
-                           backward->c->name, backward->tensors[gradient].arg.name, (long long)e, dx[e], numeric);
+            return ij_fail(err, IJ_ERROR_MISMATCH, "%s %s: reference gradient %s[%lld] is %.9g, central differences give %.9g",
+                           backward->op->name, backward->c->name, backward->tensors[gradient].arg.name, (long long)e, dx[e], numeric);
     }
     return IJ_OK;
 }
@@ -369,7 +384,8 @@ ij_status op_check_gradient(const op_desc *op, const op_case *c, int samples, ij
     for (int i = 0; i < forward->count && status == IJ_OK; i++) { /* the backward op's own prepare decides shared inputs */
         int same = index_of(backward, "", forward->tensors[i].arg.name);
         if (same >= 0 && backward->tensors[same].arg.role == OP_IN && forward->tensors[i].arg.role == OP_IN)
-            memcpy(forward->host[i], backward->host[same], (size_t)forward->tensors[i].arg.count * host_bytes(forward->tensors[i].arg.dtype));
+            memcpy(forward->host[i], backward->host[same],
+                   (size_t)forward->tensors[i].arg.count * host_bytes(forward->tensors[i].arg.dtype));
     }
     if (status == IJ_OK) {
         for (int i = 0; i < backward->count; i++) /* gradients that are added to start from zero */
@@ -384,7 +400,8 @@ ij_status op_check_gradient(const op_desc *op, const op_case *c, int samples, ij
         checked++;
         status = check_input_gradient(forward, backward, i, gradient, samples, err);
     }
-    if (status == IJ_OK && !checked) status = ij_fail(err, IJ_ERROR_ARGUMENT, "%s: no output is named as the gradient of an input of %s", op->name, op->grad_of);
+    if (status == IJ_OK && !checked)
+        status = ij_fail(err, IJ_ERROR_ARGUMENT, "%s: no output is named as the gradient of an input of %s", op->name, op->grad_of);
     bench_free(forward);
     bench_free(backward);
     free(forward);

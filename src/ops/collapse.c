@@ -8,7 +8,8 @@
 static uint64_t align_up(uint64_t bytes) { return (bytes + 255) / 256 * 256; } /* what gpu_part asks for */
 
 /* A dispatch whose kernel has no specialisation constants, or one. */
-static ij_status record(gpu_program *program, const char *shader, uint32_t spec_count, uint32_t spec, gpu_dispatch_desc *dispatch, ij_error *err) {
+static ij_status record(gpu_program *program, const char *shader, uint32_t spec_count, uint32_t spec, gpu_dispatch_desc *dispatch,
+                        ij_error *err) {
     gpu_kernel_desc desc = {.shader = shader, .specs = {spec}, .spec_count = spec_count};
     dispatch->label = shader;
     IJ_TRY(gpu_kernel_get(gpu_program_device(program), &desc, &dispatch->kernel, err));
@@ -22,14 +23,24 @@ uint64_t op_position_stats_scratch(uint32_t patches, uint32_t dim) { return 8 * 
 ij_status op_position_stats(gpu_program *program, const op_position_stats_args *args, ij_error *err) {
     uint64_t positions = (uint64_t)args->patches * args->dim;
     assert(args->images > 0 && positions > 0 && positions * args->images <= UINT32_MAX && args->x.bytes >= 4 * positions * args->images);
-    assert(args->mean.bytes >= 4 * positions && args->scratch.bytes >= 8 * positions && args->stats.bytes >= sizeof(struct collapse_position));
+    assert(args->mean.bytes >= 4 * positions && args->scratch.bytes >= 8 * positions &&
+           args->stats.bytes >= sizeof(struct collapse_position));
     struct collapse_position_push push = {args->images, args->patches, args->dim, args->kind};
     double elements = (double)positions * args->images;
-    gpu_dispatch_desc each = {.tensors = {args->x, args->mean, args->scratch}, .tensor_count = 3, .push = &push, .push_bytes = sizeof push,
-                              .groups = {op_groups(args->dim, COLLAPSE_COLUMNS), args->patches}, .flops = 8 * elements, .bytes = 8 * elements};
+    gpu_dispatch_desc each = {.tensors = {args->x, args->mean, args->scratch},
+                              .tensor_count = 3,
+                              .push = &push,
+                              .push_bytes = sizeof push,
+                              .groups = {op_groups(args->dim, COLLAPSE_COLUMNS), args->patches},
+                              .flops = 8 * elements,
+                              .bytes = 8 * elements};
     IJ_TRY(record(program, "collapse_position", 0, 0, &each, err));
-    gpu_dispatch_desc sum = {.tensors = {args->mean, args->scratch, args->stats}, .tensor_count = 3, .push = &push, .push_bytes = sizeof push,
-                             .flops = 6 * (double)positions, .bytes = 16 * (double)positions};
+    gpu_dispatch_desc sum = {.tensors = {args->mean, args->scratch, args->stats},
+                             .tensor_count = 3,
+                             .push = &push,
+                             .push_bytes = sizeof push,
+                             .flops = 6 * (double)positions,
+                             .bytes = 16 * (double)positions};
     return record(program, "collapse_position_sum", 0, 0, &sum, err);
 }
 
@@ -42,17 +53,28 @@ static ij_status record_cosine(gpu_program *program, const op_cosine_stats_args 
     assert(args->cosine.bytes >= 4 && args->scratch.bytes >= 4 * (uint64_t)args->rows);
     rows_plan plan = rows_plan_make(device, args->dim, no_subgroups);
     struct collapse_cosine_push push = {args->rows, args->dim, plan.columns};
-    gpu_dispatch_desc lengths = {.label = "collapse_lengths", .tensors = {args->x, args->scratch}, .tensor_count = 2, .push = &push, .push_bytes = sizeof push,
-                                 .flops = 2 * (double)elements, .bytes = 4 * (double)elements};
+    gpu_dispatch_desc lengths = {.label = "collapse_lengths",
+                                 .tensors = {args->x, args->scratch},
+                                 .tensor_count = 2,
+                                 .push = &push,
+                                 .push_bytes = sizeof push,
+                                 .flops = 2 * (double)elements,
+                                 .bytes = 4 * (double)elements};
     rows_groups(lengths.groups, op_groups(args->rows, plan.rows_per_group));
     IJ_TRY(rows_kernel(device, &plan, "collapse_lengths", NULL, 0, &lengths.kernel, err));
     IJ_TRY(gpu_dispatch(program, &lengths, err));
-    gpu_dispatch_desc cosine = {.tensors = {args->x, args->scratch, args->cosine}, .tensor_count = 3, .push = &push, .push_bytes = sizeof push,
-                                .flops = 2 * (double)elements, .bytes = 4 * (double)elements};
+    gpu_dispatch_desc cosine = {.tensors = {args->x, args->scratch, args->cosine},
+                                .tensor_count = 3,
+                                .push = &push,
+                                .push_bytes = sizeof push,
+                                .flops = 2 * (double)elements,
+                                .bytes = 4 * (double)elements};
     return record(program, "collapse_cosine", 0, 0, &cosine, err);
 }
 
-ij_status op_cosine_stats(gpu_program *program, const op_cosine_stats_args *args, ij_error *err) { return record_cosine(program, args, false, err); }
+ij_status op_cosine_stats(gpu_program *program, const op_cosine_stats_args *args, ij_error *err) {
+    return record_cosine(program, args, false, err);
+}
 
 /* ---- VICReg ---- */
 
@@ -85,19 +107,39 @@ ij_status op_vicreg(gpu_program *program, const op_vicreg_args *args, ij_error *
     assert(args->scratch.bytes >= op_vicreg_scratch(rows, dim));
     vicreg_scratch s;
     carve(&args->scratch, rows, dim, &s);
-    struct collapse_vicreg_push push = {rows, dim, args->weight, args->covariance_weight, args->gamma != 0 ? args->gamma : 1, args->eps != 0 ? args->eps : 1e-4f};
+    struct collapse_vicreg_push push = {
+        rows, dim, args->weight, args->covariance_weight, args->gamma != 0 ? args->gamma : 1, args->eps != 0 ? args->eps : 1e-4f};
     double elements = (double)rows * dim, product = 2 * elements * dim, square = 4 * (double)dim * dim;
-    gpu_dispatch_desc centre = {.tensors = {args->z, s.centred, s.deviation}, .tensor_count = 3, .push = &push, .push_bytes = sizeof push,
-                                .groups = {op_groups(dim, COLLAPSE_COLUMNS)}, .flops = 5 * elements, .bytes = 12 * elements};
+    gpu_dispatch_desc centre = {.tensors = {args->z, s.centred, s.deviation},
+                                .tensor_count = 3,
+                                .push = &push,
+                                .push_bytes = sizeof push,
+                                .groups = {op_groups(dim, COLLAPSE_COLUMNS)},
+                                .flops = 5 * elements,
+                                .bytes = 12 * elements};
     IJ_TRY(record(program, "collapse_vicreg_centre", 0, 0, &centre, err));
-    gpu_dispatch_desc slope = {.tensors = {s.centred, s.deviation, s.slope, s.partial}, .tensor_count = 4, .push = &push, .push_bytes = sizeof push,
-                               .groups = {tiles, tiles}, .flops = product, .bytes = 4 * elements + square};
+    gpu_dispatch_desc slope = {.tensors = {s.centred, s.deviation, s.slope, s.partial},
+                               .tensor_count = 4,
+                               .push = &push,
+                               .push_bytes = sizeof push,
+                               .groups = {tiles, tiles},
+                               .flops = product,
+                               .bytes = 4 * elements + square};
     IJ_TRY(record(program, "collapse_vicreg_slope", 0, 0, &slope, err));
-    gpu_dispatch_desc grad = {.tensors = {s.centred, s.slope, args->dz}, .tensor_count = 3, .push = &push, .push_bytes = sizeof push,
-                              .groups = {tiles, op_groups(rows, COLLAPSE_TILE)}, .flops = product, .bytes = 8 * elements + square};
+    gpu_dispatch_desc grad = {.tensors = {s.centred, s.slope, args->dz},
+                              .tensor_count = 3,
+                              .push = &push,
+                              .push_bytes = sizeof push,
+                              .groups = {tiles, op_groups(rows, COLLAPSE_TILE)},
+                              .flops = product,
+                              .bytes = 8 * elements + square};
     if (args->dz.arena) IJ_TRY(record(program, "collapse_vicreg_grad", 1, args->add, &grad, err));
-    gpu_dispatch_desc sum = {.tensors = {s.deviation, s.partial, args->loss}, .tensor_count = 3, .push = &push, .push_bytes = sizeof push,
-                             .flops = dim, .bytes = 4 * dim};
+    gpu_dispatch_desc sum = {.tensors = {s.deviation, s.partial, args->loss},
+                             .tensor_count = 3,
+                             .push = &push,
+                             .push_bytes = sizeof push,
+                             .flops = dim,
+                             .bytes = 4 * dim};
     return record(program, "collapse_vicreg_sum", 0, 0, &sum, err);
 }
 
@@ -119,8 +161,14 @@ static int position_args(const op_case *c, op_arg *args) {
     return 4;
 }
 static ij_status position_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
-    op_position_stats_args args = {.x = t[0], .mean = t[1], .stats = t[2], .scratch = t[3], .images = (uint32_t)c->dims[0], .patches = (uint32_t)c->dims[1],
-                                   .dim = (uint32_t)c->dims[2], .kind = (uint32_t)c->dims[3]};
+    op_position_stats_args args = {.x = t[0],
+                                   .mean = t[1],
+                                   .stats = t[2],
+                                   .scratch = t[3],
+                                   .images = (uint32_t)c->dims[0],
+                                   .patches = (uint32_t)c->dims[1],
+                                   .dim = (uint32_t)c->dims[2],
+                                   .kind = (uint32_t)c->dims[3]};
     return op_position_stats(program, &args, err);
 }
 static void position_ref(const op_case *c, void *const *h) {
@@ -177,7 +225,8 @@ static int vicreg_args(const op_case *c, op_arg *args) {
     int64_t rows = c->dims[0], dim = c->dims[1];
     args[0] = (op_arg){"z", OP_IN, OP_F32, rows * dim, 1, 0};
     args[1] = (op_arg){"loss", OP_OUT, OP_F32, 4, 0, op_tolerance(rows * dim)};
-    args[2] = (op_arg){"dz", c->dims[3] ? OP_SCRATCH : c->dims[2] ? OP_INOUT : OP_OUT, OP_F32, rows * dim, 0.1, op_tolerance(rows) + op_tolerance(dim)};
+    args[2] = (op_arg){
+        "dz", c->dims[3] ? OP_SCRATCH : c->dims[2] ? OP_INOUT : OP_OUT, OP_F32, rows * dim, 0.1, op_tolerance(rows) + op_tolerance(dim)};
     args[3] = (op_arg){"scratch", OP_SCRATCH, OP_F32, (int64_t)op_vicreg_scratch((uint32_t)rows, (uint32_t)dim) / 4, 0, 0};
     return 4;
 }
@@ -193,8 +242,16 @@ static void vicreg_grad_prepare(const op_case *c, void *const *h) {
     for (int i = 0; i < 4; i++) ((double *)h[4])[i] = i == 0;
 }
 static ij_status vicreg_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
-    op_vicreg_args args = {.z = t[0], .loss = t[1], .scratch = t[3], .rows = (uint32_t)c->dims[0], .dim = (uint32_t)c->dims[1], .weight = (float)c->reals[0],
-                           .covariance_weight = (float)c->reals[1], .gamma = (float)c->reals[2], .eps = (float)c->reals[3], .add = c->dims[2]};
+    op_vicreg_args args = {.z = t[0],
+                           .loss = t[1],
+                           .scratch = t[3],
+                           .rows = (uint32_t)c->dims[0],
+                           .dim = (uint32_t)c->dims[1],
+                           .weight = (float)c->reals[0],
+                           .covariance_weight = (float)c->reals[1],
+                           .gamma = (float)c->reals[2],
+                           .eps = (float)c->reals[3],
+                           .add = c->dims[2]};
     if (!c->dims[3]) args.dz = t[2];
     return op_vicreg(program, &args, err);
 }

@@ -17,7 +17,7 @@ typedef struct op_position_stats_args {
     gpu_tensor stats;   /* struct collapse_position */
     gpu_tensor scratch; /* op_position_stats_scratch bytes */
     uint32_t images, patches, dim;
-    uint32_t kind;      /* of the trivial predictor's loss: LOSS_SMOOTH_L1, LOSS_L2, LOSS_L1 */
+    uint32_t kind; /* of the trivial predictor's loss: LOSS_SMOOTH_L1, LOSS_L2, LOSS_L1 */
 } op_position_stats_args;
 
 ij_status op_position_stats(gpu_program *program, const op_position_stats_args *args, ij_error *err);
@@ -42,8 +42,8 @@ typedef struct op_vicreg_args {
     gpu_tensor scratch; /* op_vicreg_scratch bytes */
     uint32_t rows, dim;
     float weight, covariance_weight;
-    float gamma, eps;   /* [1, 1e-4] */
-    bool add;           /* dz += [dz =] */
+    float gamma, eps; /* [1, 1e-4] */
+    bool add;         /* dz += [dz =] */
 } op_vicreg_args;
 
 ij_status op_vicreg(gpu_program *program, const op_vicreg_args *args, ij_error *err);
@@ -52,6 +52,7 @@ uint64_t op_vicreg_scratch(uint32_t rows, uint32_t dim);
 /* References, in double; stats [4] and loss [3] in the order of the structs. dz may be NULL; it is added to. */
 void ref_position_stats(const double *x, double *mean, double *stats, int64_t images, int64_t patches, int64_t dim, uint32_t kind);
 double ref_cosine_stats(const double *x, int64_t rows, int64_t dim);
-void ref_vicreg(const double *z, double *loss, double *dz, int64_t rows, int64_t dim, double weight, double covariance_weight, double gamma, double eps);
+void ref_vicreg(const double *z, double *loss, double *dz, int64_t rows, int64_t dim, double weight, double covariance_weight, double gamma,
+                double eps);
 
 #endif

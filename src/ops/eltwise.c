@@ -4,10 +4,12 @@
 
 #include <assert.h>
 
-static ij_status record_eltwise(gpu_program *program, const char *shader, const gpu_tensor *tensors, uint32_t tensor_count, int64_t count, ij_error *err) {
+static ij_status record_eltwise(gpu_program *program, const char *shader, const gpu_tensor *tensors, uint32_t tensor_count, int64_t count,
+                                ij_error *err) {
     assert(count > 0 && count <= UINT32_MAX);
     gpu_kernel_desc kernel_desc = {.shader = shader};
-    gpu_dispatch_desc dispatch = {.label = shader, .tensor_count = tensor_count, .flops = 20.0 * (double)count, .bytes = 4.0 * tensor_count * (double)count};
+    gpu_dispatch_desc dispatch = {
+        .label = shader, .tensor_count = tensor_count, .flops = 20.0 * (double)count, .bytes = 4.0 * tensor_count * (double)count};
     IJ_TRY(gpu_kernel_get(gpu_program_device(program), &kernel_desc, &dispatch.kernel, err));
     struct eltwise_push push = {(uint32_t)count};
     for (uint32_t i = 0; i < tensor_count; i++) dispatch.tensors[i] = tensors[i];
@@ -42,7 +44,9 @@ static int fwd_args(const op_case *c, op_arg *args) {
     args[1] = (op_arg){"y", OP_OUT, OP_F32, c->dims[0], 0, GELU_TOLERANCE};
     return 2;
 }
-static ij_status fwd_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) { return op_gelu(program, t[0], t[1], c->dims[0], err); }
+static ij_status fwd_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
+    return op_gelu(program, t[0], t[1], c->dims[0], err);
+}
 static void fwd_ref(const op_case *c, void *const *h) { ref_gelu(h[0], h[1], c->dims[0]); }
 
 static int bwd_args(const op_case *c, op_arg *args) {
@@ -51,11 +55,17 @@ static int bwd_args(const op_case *c, op_arg *args) {
     args[2] = (op_arg){"dx", OP_OUT, OP_F32, c->dims[0], 0, GELU_TOLERANCE};
     return 3;
 }
-static ij_status bwd_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) { return op_gelu_bwd(program, t[0], t[1], t[2], c->dims[0], err); }
+static ij_status bwd_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
+    return op_gelu_bwd(program, t[0], t[1], t[2], c->dims[0], err);
+}
 static void bwd_ref(const op_case *c, void *const *h) { ref_gelu_bwd(h[0], h[1], h[2], c->dims[0]); }
 
-static void fwd_cost(const op_case *c, double *flops, double *bytes) { *flops = 20.0 * (double)c->dims[0], *bytes = 8.0 * (double)c->dims[0]; }
-static void bwd_cost(const op_case *c, double *flops, double *bytes) { *flops = 30.0 * (double)c->dims[0], *bytes = 12.0 * (double)c->dims[0]; }
+static void fwd_cost(const op_case *c, double *flops, double *bytes) {
+    *flops = 20.0 * (double)c->dims[0], *bytes = 8.0 * (double)c->dims[0];
+}
+static void bwd_cost(const op_case *c, double *flops, double *bytes) {
+    *flops = 30.0 * (double)c->dims[0], *bytes = 12.0 * (double)c->dims[0];
+}
 
 static const op_desc ops[] = {
     {"gelu", NULL, cases, IJ_COUNT(cases), fwd_args, NULL, fwd_record, fwd_ref, fwd_cost},

@@ -60,7 +60,8 @@ ij_status op_layernorm_bwd(gpu_program *program, const op_layernorm_bwd_args *ar
     bool affine = args->gamma.arena, params = args->dgamma.arena;
     assert(args->dim > 0 && args->rows.max > 0 && elements <= UINT32_MAX);
     assert(args->x.bytes >= 4 * elements && args->dy.bytes >= 4 * elements && args->dx.bytes >= 4 * elements);
-    assert(params == (args->dbeta.arena != NULL) && (!params || args->scratch.bytes >= op_layernorm_bwd_scratch(args->dim, args->rows.max)));
+    assert(params == (args->dbeta.arena != NULL) &&
+           (!params || args->scratch.bytes >= op_layernorm_bwd_scratch(args->dim, args->rows.max)));
 
     rows_plan plan = rows_plan_make(device, args->dim, args->no_subgroups);
     struct layernorm_push push = {args->dim, plan.columns, args->rows.at, args->rows.max, 0};
@@ -130,15 +131,20 @@ static void fwd_prepare(const op_case *c, void *const *h) {
     prepare_offsets(c, h[4]);
 }
 static ij_status fwd_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
-    op_layernorm_args args = {.x = t[0], .y = t[5], .rows = rows_of(c, t[4]), .dim = (uint32_t)c->dims[2], .eps = (float)EPS_TESTED, .no_subgroups = flag(c, NO_SUBGROUPS)};
+    op_layernorm_args args = {.x = t[0],
+                              .y = t[5],
+                              .rows = rows_of(c, t[4]),
+                              .dim = (uint32_t)c->dims[2],
+                              .eps = (float)EPS_TESTED,
+                              .no_subgroups = flag(c, NO_SUBGROUPS)};
     if (flag(c, INDEXED)) args.index = t[1];
     if (!flag(c, PLAIN)) args.gamma = t[2], args.beta = t[3], args.mean = t[6], args.rstd = t[7];
     return op_layernorm(program, &args, err);
 }
 static void fwd_ref(const op_case *c, void *const *h) {
     bool plain = flag(c, PLAIN);
-    ref_layernorm(h[0], flag(c, INDEXED) ? h[1] : NULL, plain ? NULL : h[2], plain ? NULL : h[3], h[5], plain ? NULL : h[6], plain ? NULL : h[7],
-                  c->dims[0], c->dims[2], (double)(float)EPS_TESTED);
+    ref_layernorm(h[0], flag(c, INDEXED) ? h[1] : NULL, plain ? NULL : h[2], plain ? NULL : h[3], h[5], plain ? NULL : h[6],
+                  plain ? NULL : h[7], c->dims[0], c->dims[2], (double)(float)EPS_TESTED);
 }
 
 /* The backward op has no index: its forward op is the same case with the identity in it. */
@@ -173,8 +179,16 @@ static void bwd_prepare(const op_case *c, void *const *h) {
     }
 }
 static ij_status bwd_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
-    op_layernorm_bwd_args args = {.x = t[0], .dy = t[1], .mean = t[3], .rstd = t[4], .dx = t[6], .rows = rows_of(c, t[5]), .dim = (uint32_t)c->dims[2],
-                                  .add = flag(c, ADD), .add_params = flag(c, ADD), .no_subgroups = flag(c, NO_SUBGROUPS)};
+    op_layernorm_bwd_args args = {.x = t[0],
+                                  .dy = t[1],
+                                  .mean = t[3],
+                                  .rstd = t[4],
+                                  .dx = t[6],
+                                  .rows = rows_of(c, t[5]),
+                                  .dim = (uint32_t)c->dims[2],
+                                  .add = flag(c, ADD),
+                                  .add_params = flag(c, ADD),
+                                  .no_subgroups = flag(c, NO_SUBGROUPS)};
     if (!flag(c, PLAIN)) args.gamma = t[2], args.dgamma = t[7], args.dbeta = t[8], args.scratch = t[9];
     return op_layernorm_bwd(program, &args, err);
 }

@@ -14,10 +14,10 @@ typedef struct op_layernorm_args {
     gpu_tensor y;           /* [rows, dim]; not x */
     gpu_tensor mean, rstd;  /* [rows]; both or none [not kept] */
     ij_rows rows;
-    uint32_t dim;           /* any; multiples of 4 are faster */
+    uint32_t dim; /* any; multiples of 4 are faster */
     float eps;
-    const char *label;      /* ["layernorm"] */
-    bool no_subgroups;      /* take the path of devices without subgroup arithmetic; for tests */
+    const char *label; /* ["layernorm"] */
+    bool no_subgroups; /* take the path of devices without subgroup arithmetic; for tests */
 } op_layernorm_args;
 
 ij_status op_layernorm(gpu_program *program, const op_layernorm_args *args, ij_error *err);
@@ -31,10 +31,10 @@ typedef struct op_layernorm_bwd_args {
     gpu_tensor scratch;       /* op_layernorm_bwd_scratch bytes; needed with dgamma */
     ij_rows rows;
     uint32_t dim;
-    bool add;                 /* dx += (a residual's gradient is in dx already) [dx =] */
-    bool add_params;          /* dgamma, dbeta += (gradient accumulation) [=]; no rows: = gives 0 */
-    const char *label;        /* ["layernorm_bwd"] */
-    bool no_subgroups;        /* as above */
+    bool add;          /* dx += (a residual's gradient is in dx already) [dx =] */
+    bool add_params;   /* dgamma, dbeta += (gradient accumulation) [=]; no rows: = gives 0 */
+    const char *label; /* ["layernorm_bwd"] */
+    bool no_subgroups; /* as above */
 } op_layernorm_bwd_args;
 
 ij_status op_layernorm_bwd(gpu_program *program, const op_layernorm_bwd_args *args, ij_error *err);

@@ -105,8 +105,16 @@ static void grad_prepare(const op_case *c, void *const *h) {
 }
 
 static ij_status record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
-    op_loss_args args = {.prediction = t[0], .target = t[1], .loss = t[5], .scratch = t[6], .rows = {t[2], 1, (uint32_t)c->dims[1]}, .dim = (uint32_t)c->dims[2],
-                         .kind = (uint32_t)c->dims[3], .divisor = (float)c->reals[0], .scale = (float)c->reals[1], .accumulate = flag(c, ACCUMULATE),
+    op_loss_args args = {.prediction = t[0],
+                         .target = t[1],
+                         .loss = t[5],
+                         .scratch = t[6],
+                         .rows = {t[2], 1, (uint32_t)c->dims[1]},
+                         .dim = (uint32_t)c->dims[2],
+                         .kind = (uint32_t)c->dims[3],
+                         .divisor = (float)c->reals[0],
+                         .scale = (float)c->reals[1],
+                         .accumulate = flag(c, ACCUMULATE),
                          .no_subgroups = flag(c, NO_SUBGROUPS)};
     if (!flag(c, VALUE_ONLY)) args.dprediction = t[3], args.row_loss = t[4];
     return op_loss(program, &args, err);
@@ -114,8 +122,8 @@ static ij_status record(gpu_program *program, const op_case *c, const gpu_tensor
 
 static void ref(const op_case *c, void *const *h) {
     double *loss = h[5];
-    double value = ref_loss(h[0], h[1], flag(c, VALUE_ONLY) ? NULL : h[3], flag(c, VALUE_ONLY) ? NULL : h[4], c->dims[0], c->dims[2], (uint32_t)c->dims[3],
-                            c->reals[0], c->reals[1]);
+    double value = ref_loss(h[0], h[1], flag(c, VALUE_ONLY) ? NULL : h[3], flag(c, VALUE_ONLY) ? NULL : h[4], c->dims[0], c->dims[2],
+                            (uint32_t)c->dims[3], c->reals[0], c->reals[1]);
     *loss = flag(c, ACCUMULATE) ? *loss + value : value;
 }
 

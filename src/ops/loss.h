@@ -15,12 +15,12 @@ typedef struct op_loss_args {
     gpu_tensor scratch;            /* op_loss_scratch bytes */
     ij_rows rows;
     uint32_t dim;
-    uint32_t kind;                 /* LOSS_SMOOTH_L1 (beta 1), LOSS_L2, LOSS_L1 */
-    float divisor;                 /* [rows x dim, as counted on the device: the mean] */
-    float scale;                   /* gradient accumulation: 1 / micro-batches [1] */
-    bool accumulate;               /* loss += [loss =] */
-    const char *label;             /* ["loss"] */
-    bool no_subgroups;             /* take the path of devices without subgroup arithmetic; for tests */
+    uint32_t kind;     /* LOSS_SMOOTH_L1 (beta 1), LOSS_L2, LOSS_L1 */
+    float divisor;     /* [rows x dim, as counted on the device: the mean] */
+    float scale;       /* gradient accumulation: 1 / micro-batches [1] */
+    bool accumulate;   /* loss += [loss =] */
+    const char *label; /* ["loss"] */
+    bool no_subgroups; /* take the path of devices without subgroup arithmetic; for tests */
 } op_loss_args;
 
 ij_status op_loss(gpu_program *program, const op_loss_args *args, ij_error *err);
@@ -28,7 +28,7 @@ ij_status op_loss(gpu_program *program, const op_loss_args *args, ij_error *err)
 uint64_t op_loss_scratch(uint32_t rows_max);
 
 /* Reference, in double; returns the loss. dprediction and row_loss may be NULL. */
-double ref_loss(const double *prediction, const double *target, double *dprediction, double *row_loss, int64_t rows, int64_t dim, uint32_t kind,
-                double divisor, double scale);
+double ref_loss(const double *prediction, const double *target, double *dprediction, double *row_loss, int64_t rows, int64_t dim,
+                uint32_t kind, double divisor, double scale);
 
 #endif

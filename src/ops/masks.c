@@ -7,9 +7,7 @@
 
 static const char *const mode_names[] = {"multiblock", "official", "random", "block", "rasterized"};
 
-const char *masks_mode_name(masks_mode mode) {
-    return mode_names[mode];
-}
+const char *masks_mode_name(masks_mode mode) { return mode_names[mode]; }
 
 ij_status masks_mode_find(const char *name, masks_mode *out, ij_error *err) {
     for (int i = 0; i < IJ_COUNT(mode_names); i++)
@@ -73,9 +71,7 @@ ij_status masks_check(const masks_config *config, ij_error *err) {
 
 /* ---- block sizes ---- */
 
-static int at_least_one(double side) {
-    return side < 1.5 ? 1 : (int)floor(side + 0.5);
-}
+static int at_least_one(double side) { return side < 1.5 ? 1 : (int)floor(side + 0.5); }
 
 /* Height and width nearest to scale and aspect; a side that does not fit is cut and the other takes up the area. */
 static uint32_t block_size(const masks_config *config, double scale, double aspect) {
@@ -104,9 +100,7 @@ static uint32_t official_size(const masks_config *config, double scale, double a
     return (uint32_t)h << 16 | (uint32_t)w;
 }
 
-static double between(const double range[2], double u) {
-    return range[0] + u * (range[1] - range[0]);
-}
+static double between(const double range[2], double u) { return range[0] + u * (range[1] - range[0]); }
 
 /* Point i of a Hammersley set: the second coordinate mirrors the bits of i, so that the points fill the square evenly. */
 static double mirrored(uint32_t i) {
@@ -133,12 +127,8 @@ void masks_table(const masks_config *config, uint32_t table[MASKS_TABLE_WORDS]) 
 
 /* ---- limits ---- */
 
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static int64_t larger(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 struct masks_push masks_plan(const masks_config *config, int64_t batch) {
     int64_t patches = (int64_t)config->grid_h * config->grid_w;

@@ -81,9 +81,7 @@ static masks_tensors tensors_of(const gpu_tensor *lists) {
                            .pred_src = lists[5]};
 }
 
-static masks_lists lists_of(void *const *h) {
-    return (masks_lists){h[0], h[1], h[2], h[3], h[4], h[5]};
-}
+static masks_lists lists_of(void *const *h) { return (masks_lists){h[0], h[1], h[2], h[3], h[4], h[5]}; }
 
 static ij_status sample_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     masks_config config = config_of(c);
@@ -193,18 +191,12 @@ static int gather_args(const op_case *c, op_arg *args) {
     args[3] = (op_arg){"out", OP_OUT, OP_F32, c->dims[1] * c->dims[2], 0, 0x1p-24};
     return 4;
 }
-static void gather_prepare(const op_case *c, void *const *h) {
-    fill_offsets_rows(c, h[2], h[1], c->dims[3]);
-}
+static void gather_prepare(const op_case *c, void *const *h) { fill_offsets_rows(c, h[2], h[1], c->dims[3]); }
 static ij_status gather_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     return op_gather_rows(program, t[0], t[1], t[3], (ij_rows){t[2], 1, (uint32_t)c->dims[1]}, c->dims[2], err);
 }
-static void gather_ref(const op_case *c, void *const *h) {
-    ref_gather_rows(h[0], h[1], h[3], c->dims[0], c->dims[2]);
-}
-static void gather_cost(const op_case *c, double *flops, double *bytes) {
-    *flops = 0, *bytes = 8.0 * (double)(c->dims[0] * c->dims[2]);
-}
+static void gather_ref(const op_case *c, void *const *h) { ref_gather_rows(h[0], h[1], h[3], c->dims[0], c->dims[2]); }
+static void gather_cost(const op_case *c, double *flops, double *bytes) { *flops = 0, *bytes = 8.0 * (double)(c->dims[0] * c->dims[2]); }
 
 static int positions_args(const op_case *c, op_arg *args) {
     args[0] = (op_arg){"pos", OP_IN, OP_F32, c->dims[3] * c->dims[2], 1, 0};
@@ -213,9 +205,7 @@ static int positions_args(const op_case *c, op_arg *args) {
     args[3] = (op_arg){"x", OP_INOUT, OP_F32, c->dims[1] * c->dims[2], 1, op_tolerance(1)};
     return 4;
 }
-static void positions_prepare(const op_case *c, void *const *h) {
-    fill_offsets_rows(c, h[2], h[1], 100 * c->dims[3]);
-}
+static void positions_prepare(const op_case *c, void *const *h) { fill_offsets_rows(c, h[2], h[1], 100 * c->dims[3]); }
 static ij_status positions_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     gpu_tensor none = {0};
     return op_add_positions(program, t[3], t[0], c->dims[4] ? t[1] : none, (ij_rows){t[2], 1, (uint32_t)c->dims[1]}, c->dims[2], c->dims[3],
@@ -356,9 +346,7 @@ static void output_bwd_ref(const op_case *c, void *const *h) {
 static void input_cost(const op_case *c, double *flops, double *bytes) {
     *flops = (double)elements(c, 'p'), *bytes = 4.0 * (double)(elements(c, 'c') + elements(c, 'p'));
 }
-static void output_cost(const op_case *c, double *flops, double *bytes) {
-    *flops = 0, *bytes = 8.0 * (double)elements(c, 't');
-}
+static void output_cost(const op_case *c, double *flops, double *bytes) { *flops = 0, *bytes = 8.0 * (double)elements(c, 't'); }
 static void output_bwd_cost(const op_case *c, double *flops, double *bytes) {
     *flops = 0, *bytes = 4.0 * (double)(elements(c, 't') + elements(c, 'p'));
 }

@@ -39,9 +39,7 @@ typedef struct matmul_plan {
     uint32_t parts; /* > 1: through scratch and matmul_reduce */
 } matmul_plan;
 
-static bool given(gpu_tensor tensor) {
-    return tensor.arena != NULL;
-}
+static bool given(gpu_tensor tensor) { return tensor.arena != NULL; }
 
 static bool use_lane(gpu_device *device, const op_matmul_desc *desc) {
     if (desc->kernel != OP_MATMUL_AUTO) return desc->kernel == OP_MATMUL_LANE;
@@ -310,12 +308,8 @@ static const op_case gelu_grad_cases[] = {
     {.name = "vit_192_fc2", .dims = {608, 192, 768, 600}, .large = true},
 };
 
-static bool has(const op_case *c, int bit) {
-    return (c->dims[EXTRAS] & bit) != 0;
-}
-static int64_t true_rows(const op_case *c) {
-    return c->dims[TRUE_ROWS] ? c->dims[TRUE_ROWS] : c->dims[ROWS];
-}
+static bool has(const op_case *c, int bit) { return (c->dims[EXTRAS] & bit) != 0; }
+static int64_t true_rows(const op_case *c) { return c->dims[TRUE_ROWS] ? c->dims[TRUE_ROWS] : c->dims[ROWS]; }
 
 static op_matmul_desc desc_of(const op_case *c, op_matmul_form form, gpu_tensor offsets) {
     op_matmul_desc desc = {.form = form,
@@ -326,17 +320,11 @@ static op_matmul_desc desc_of(const op_case *c, op_matmul_form form, gpu_tensor 
     return desc;
 }
 
-static op_arg offsets_arg(void) {
-    return (op_arg){"offsets", OP_IN, OP_U32, 2, 1, 0};
-}
-static void set_offsets(const op_case *c, uint32_t *offsets) {
-    offsets[0] = 0, offsets[1] = (uint32_t)true_rows(c);
-}
+static op_arg offsets_arg(void) { return (op_arg){"offsets", OP_IN, OP_U32, 2, 1, 0}; }
+static void set_offsets(const op_case *c, uint32_t *offsets) { offsets[0] = 0, offsets[1] = (uint32_t)true_rows(c); }
 
 /* GELU adds its own error, at most that of eltwise's gelu, to the sum's. */
-static double tolerance(int64_t terms, bool gelu) {
-    return op_tolerance(terms) + (gelu ? 0x1p-24 * 32 : 0);
-}
+static double tolerance(int64_t terms, bool gelu) { return op_tolerance(terms) + (gelu ? 0x1p-24 * 32 : 0); }
 
 /* matmul_nt: offsets, x, w, bias, residual, y, pre; what a case has not is one element that nobody touches. */
 static int nt_args(const op_case *c, op_arg *args) {
@@ -369,9 +357,7 @@ static void nt_ref(const op_case *c, void *const *h) {
     if (has(c, PRE)) memcpy(pre, y, (size_t)count * sizeof *pre);
     if (has(c, GELU)) ref_gelu(y, y, count);
 }
-static void any_prepare(const op_case *c, void *const *h) {
-    set_offsets(c, h[0]);
-}
+static void any_prepare(const op_case *c, void *const *h) { set_offsets(c, h[0]); }
 
 /* matmul_nn: offsets, dy, w, dx. */
 static int nn_args(const op_case *c, op_arg *args) {

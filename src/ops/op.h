@@ -102,7 +102,8 @@ typedef struct op_report {
 ij_status op_check(gpu_device *device, const op_desc *op, const op_case *c, op_report *report, ij_error *err);
 
 /* The same, then `runs` more runs, timed: seconds[runs] on the device, or on the host's clock where there are no timestamps. */
-ij_status op_check_timed(gpu_device *device, const op_desc *op, const op_case *c, int runs, double *seconds, op_report *report, ij_error *err);
+ij_status op_check_timed(gpu_device *device, const op_desc *op, const op_case *c, int runs, double *seconds, op_report *report,
+                         ij_error *err);
 
 /* Reference backward against central differences of the reference forward, on the host: `samples` elements of each input.
  * Ops without grad_of pass at once. */

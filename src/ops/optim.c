@@ -28,7 +28,8 @@ struct optim_step op_optim_step_make(const op_optim_desc *desc) {
 }
 
 /* Loads first .. first + count of `width` elements each. */
-static ij_status record_part(gpu_program *program, const op_adamw_args *args, const char *shader, uint32_t width, uint64_t first, uint64_t count, ij_error *err) {
+static ij_status record_part(gpu_program *program, const op_adamw_args *args, const char *shader, uint32_t width, uint64_t first,
+                             uint64_t count, ij_error *err) {
     bool target = args->target.arena, guard = args->norm.arena;
     gpu_kernel_desc desc = {.shader = shader, .specs = {args->decay, target, args->zero_gradient, guard}, .spec_count = 4};
     struct optim_push push = {(uint32_t)first, (uint32_t)count};
@@ -74,7 +75,8 @@ static const op_case cases[] = {
 static bool flag(const op_case *c, int f) { return (c->dims[1] & f) != 0; }
 
 static struct optim_step step_of(const op_case *c) {
-    return op_optim_step_make(&(op_optim_desc){.lr = 1e-3, .weight_decay = 0.04, .ema = 0.996, .grad_scale = 0.125, .clip_norm = flag(c, CLIP) ? 0.5 : 0, .step = c->dims[2]});
+    return op_optim_step_make(&(op_optim_desc){
+        .lr = 1e-3, .weight_decay = 0.04, .ema = 0.996, .grad_scale = 0.125, .clip_norm = flag(c, CLIP) ? 0.5 : 0, .step = c->dims[2]});
 }
 static struct reduce_norm norm_of(const op_case *c) {
     float norm = (float)sqrt((double)c->dims[0]);
@@ -103,7 +105,14 @@ static void prepare(const op_case *c, void *const *h) {
     memcpy(h[6], &norm, sizeof norm);
 }
 static ij_status record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
-    op_adamw_args args = {.p = t[0], .m = t[1], .v = t[2], .g = t[3], .step = t[5], .count = (uint64_t)c->dims[0], .decay = flag(c, DECAY), .zero_gradient = flag(c, ZERO)};
+    op_adamw_args args = {.p = t[0],
+                          .m = t[1],
+                          .v = t[2],
+                          .g = t[3],
+                          .step = t[5],
+                          .count = (uint64_t)c->dims[0],
+                          .decay = flag(c, DECAY),
+                          .zero_gradient = flag(c, ZERO)};
     if (flag(c, TARGET)) args.target = t[4];
     if (flag(c, GUARD)) args.norm = t[6];
     return op_adamw(program, &args, err);
@@ -111,7 +120,8 @@ static ij_status record(gpu_program *program, const op_case *c, const gpu_tensor
 static void ref(const op_case *c, void *const *h) {
     struct optim_step step = step_of(c);
     struct reduce_norm norm = norm_of(c);
-    ref_adamw(h[0], h[1], h[2], h[3], flag(c, TARGET) ? h[4] : NULL, c->dims[0], &step, flag(c, GUARD) ? &norm : NULL, flag(c, DECAY), flag(c, ZERO));
+    ref_adamw(h[0], h[1], h[2], h[3], flag(c, TARGET) ? h[4] : NULL, c->dims[0], &step, flag(c, GUARD) ? &norm : NULL, flag(c, DECAY),
+              flag(c, ZERO));
 }
 static void cost(const op_case *c, double *flops, double *bytes) {
     *flops = 16.0 * (double)c->dims[0];

@@ -22,21 +22,22 @@ typedef struct op_optim_desc {
     double ema;               /* 1: the target stays as it is; read only by dispatches with a target */
     double grad_scale;        /* [1] */
     double clip_norm;
-    int64_t step;             /* t, from 1 */
+    int64_t step; /* t, from 1 */
 } op_optim_desc;
 
 struct optim_step op_optim_step_make(const op_optim_desc *desc);
 
 typedef struct op_adamw_args {
-    gpu_tensor p, m, v;  /* [count] */
-    gpu_tensor g;        /* [count] gradient */
-    gpu_tensor target;   /* [count] moving average of p [none] */
-    gpu_tensor step;     /* struct optim_step */
-    gpu_tensor norm;     /* struct reduce_norm of op_norm_finish: where it is not finite, p, m, v and target stay as they are [no guard, no clip] */
-    uint64_t count;      /* any; below 2^32 */
-    bool decay;          /* apply weight_decay: not to biases and other parameters of one dimension */
-    bool zero_gradient;  /* g = 0 afterwards, also in a step that is not finite */
-    const char *label;   /* ["adamw"] */
+    gpu_tensor p, m, v; /* [count] */
+    gpu_tensor g;       /* [count] gradient */
+    gpu_tensor target;  /* [count] moving average of p [none] */
+    gpu_tensor step;    /* struct optim_step */
+    gpu_tensor
+        norm; /* struct reduce_norm of op_norm_finish: where it is not finite, p, m, v and target stay as they are [no guard, no clip] */
+    uint64_t count;     /* any; below 2^32 */
+    bool decay;         /* apply weight_decay: not to biases and other parameters of one dimension */
+    bool zero_gradient; /* g = 0 afterwards, also in a step that is not finite */
+    const char *label;  /* ["adamw"] */
 } op_adamw_args;
 
 ij_status op_adamw(gpu_program *program, const op_adamw_args *args, ij_error *err);

@@ -96,9 +96,7 @@ static int args_of(const op_case *c, op_arg *args) {
     args[2] = (op_arg){"rows", OP_OUT, OP_F32, c->dims[0] * c->dims[1] * c->dims[2] * c->dims[4], 0, patches_tolerance(c)};
     return 3;
 }
-static void prepare(const op_case *c, void *const *h) {
-    fill_crops(c, h[1]);
-}
+static void prepare(const op_case *c, void *const *h) { fill_crops(c, h[1]); }
 static ij_status record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     patches_desc desc = desc_of(c);
     return op_patches(program, &desc, t[0], t[1], t[2], err);

@@ -15,8 +15,13 @@ ij_status op_sum_squares(gpu_program *program, gpu_tensor x, uint64_t count, gpu
     assert(count > 0 && count <= UINT32_MAX - REDUCE_CHUNK && x.bytes >= 4 * count && partials.bytes >= 4 * ((uint64_t)first + chunks));
     gpu_kernel_desc desc = {.shader = "reduce_squares"};
     struct reduce_squares_push push = {(uint32_t)count, first};
-    gpu_dispatch_desc dispatch = {.label = "sum_squares", .tensors = {x, partials}, .tensor_count = 2, .push = &push, .push_bytes = sizeof push,
-                                  .flops = 2.0 * (double)count, .bytes = 4.0 * (double)count};
+    gpu_dispatch_desc dispatch = {.label = "sum_squares",
+                                  .tensors = {x, partials},
+                                  .tensor_count = 2,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .flops = 2.0 * (double)count,
+                                  .bytes = 4.0 * (double)count};
     rows_groups(dispatch.groups, chunks);
     IJ_TRY(gpu_kernel_get(gpu_program_device(program), &desc, &dispatch.kernel, err));
     return gpu_dispatch(program, &dispatch, err);
@@ -26,8 +31,14 @@ ij_status op_norm_finish(gpu_program *program, gpu_tensor partials, uint32_t cou
     assert(partials.bytes >= 4 * (uint64_t)count && norm.bytes >= sizeof(struct reduce_norm));
     gpu_kernel_desc desc = {.shader = "reduce_norm"};
     struct reduce_norm_push push = {count};
-    gpu_dispatch_desc dispatch = {.label = "norm_finish", .tensors = {partials, norm}, .tensor_count = 2, .push = &push, .push_bytes = sizeof push,
-                                  .groups = {1}, .flops = count, .bytes = 4.0 * count};
+    gpu_dispatch_desc dispatch = {.label = "norm_finish",
+                                  .tensors = {partials, norm},
+                                  .tensor_count = 2,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {1},
+                                  .flops = count,
+                                  .bytes = 4.0 * count};
     IJ_TRY(gpu_kernel_get(gpu_program_device(program), &desc, &dispatch.kernel, err));
     return gpu_dispatch(program, &dispatch, err);
 }
@@ -76,7 +87,9 @@ static const op_case norm_cases[] = {
     {.name = "vit_small", .dims = {22 << 20, 1000, -1}, .large = true},
 };
 
-static uint32_t norm_partials(const op_case *c) { return op_sum_squares_partials((uint64_t)c->dims[0]) + op_sum_squares_partials((uint64_t)c->dims[1]); }
+static uint32_t norm_partials(const op_case *c) {
+    return op_sum_squares_partials((uint64_t)c->dims[0]) + op_sum_squares_partials((uint64_t)c->dims[1]);
+}
 
 static int norm_args(const op_case *c, op_arg *args) {
     args[0] = (op_arg){"x", OP_IN, OP_F32, c->dims[0], 1, 0};
@@ -122,7 +135,9 @@ static const op_case rows_cases[] = {
 };
 
 /* Lengths 0 .. longest in a mixed order. */
-static int64_t length_of(const op_case *c, int64_t s) { return c->dims[3] & EQUAL ? c->dims[1] : c->dims[0] == 1 ? c->dims[1] : (s * 5 + 3) % (c->dims[1] + 1) * (s != 2); }
+static int64_t length_of(const op_case *c, int64_t s) {
+    return c->dims[3] & EQUAL ? c->dims[1] : c->dims[0] == 1 ? c->dims[1] : (s * 5 + 3) % (c->dims[1] + 1) * (s != 2);
+}
 static int64_t rows_of(const op_case *c) {
     int64_t rows = 0;
     for (int64_t s = 0; s < c->dims[0]; s++) rows += length_of(c, s);
@@ -146,7 +161,12 @@ static void rows_prepare(const op_case *c, void *const *h) {
     for (int64_t s = 0; s < c->dims[0]; s++) offsets[s + 1] = offsets[s] + (uint32_t)length_of(c, s);
 }
 static op_mean_rows_args rows_call(const op_case *c, const gpu_tensor *t) {
-    return (op_mean_rows_args){.x = t[0], .offsets = t[1], .pooled = t[2], .sequences = (uint32_t)c->dims[0], .dim = (uint32_t)c->dims[2], .rows_max = (uint32_t)rows_of(c)};
+    return (op_mean_rows_args){.x = t[0],
+                               .offsets = t[1],
+                               .pooled = t[2],
+                               .sequences = (uint32_t)c->dims[0],
+                               .dim = (uint32_t)c->dims[2],
+                               .rows_max = (uint32_t)rows_of(c)};
 }
 static ij_status rows_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
     op_mean_rows_args args = rows_call(c, t);
@@ -158,7 +178,9 @@ static ij_status rows_bwd_record(gpu_program *program, const op_case *c, const g
     return op_mean_rows_bwd(program, &args, err);
 }
 static void rows_ref(const op_case *c, void *const *h) { ref_mean_rows(h[0], h[1], h[2], c->dims[0], c->dims[2]); }
-static void rows_bwd_ref(const op_case *c, void *const *h) { ref_mean_rows_bwd(h[2], h[1], h[0], c->dims[0], c->dims[2], c->dims[3] & ADD); }
+static void rows_bwd_ref(const op_case *c, void *const *h) {
+    ref_mean_rows_bwd(h[2], h[1], h[0], c->dims[0], c->dims[2], c->dims[3] & ADD);
+}
 static void rows_cost(const op_case *c, double *flops, double *bytes) {
     *flops = (double)(rows_of(c) * c->dims[2]), *bytes = 4.0 * (double)(rows_of(c) * c->dims[2]);
 }

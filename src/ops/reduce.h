@@ -17,12 +17,12 @@ ij_status op_norm_finish(gpu_program *program, gpu_tensor partials, uint32_t cou
 /* pooled[s] = mean of rows offsets[s] .. offsets[s + 1] of x, for s < sequences; a sequence without rows gives 0.
  * Backward: every row of sequence s has dx (+)= dpooled[s] / length. */
 typedef struct op_mean_rows_args {
-    gpu_tensor x, pooled;   /* [rows, dim], [sequences, dim]; in the backward op dx and dpooled */
-    gpu_tensor offsets;     /* [sequences + 1] u32, ascending */
+    gpu_tensor x, pooled; /* [rows, dim], [sequences, dim]; in the backward op dx and dpooled */
+    gpu_tensor offsets;   /* [sequences + 1] u32, ascending */
     uint32_t sequences, dim;
-    uint32_t rows_max;      /* of x: offsets are cut to it */
-    bool add;               /* backward: dx += [dx =] */
-    const char *label;      /* ["mean_rows", "mean_rows_bwd"] */
+    uint32_t rows_max; /* of x: offsets are cut to it */
+    bool add;          /* backward: dx += [dx =] */
+    const char *label; /* ["mean_rows", "mean_rows_bwd"] */
 } op_mean_rows_args;
 
 ij_status op_mean_rows(gpu_program *program, const op_mean_rows_args *args, ij_error *err);

@@ -28,7 +28,8 @@ ij_status rows_kernel(gpu_device *device, const rows_plan *plan, const char *ste
                       gpu_kernel **out, ij_error *err) {
     char name[64];
     snprintf(name, sizeof name, "%s%s", stem, plan->suffix);
-    gpu_kernel_desc desc = {.shader = name, .specs = {plan->lanes, plan->loads}, .spec_count = 2 + extra_count, .subgroup_size = plan->subgroup_size};
+    gpu_kernel_desc desc = {
+        .shader = name, .specs = {plan->lanes, plan->loads}, .spec_count = 2 + extra_count, .subgroup_size = plan->subgroup_size};
     assert(desc.spec_count <= GPU_SPECS_MAX);
     for (uint32_t i = 0; i < extra_count; i++) desc.specs[2 + i] = extra[i];
     return gpu_kernel_get(device, &desc, out, err);

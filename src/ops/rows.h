@@ -5,12 +5,12 @@
 #include "ops/op.h"
 
 typedef struct rows_plan {
-    const char *suffix;      /* of the variant: "", "_any" (dim not a multiple of 4), "_shared" (no subgroup arithmetic) */
-    uint32_t width;          /* elements a lane loads at once */
-    uint32_t columns;        /* loads a row takes: dim / width */
-    uint32_t lanes;          /* that share a row */
-    uint32_t loads;          /* of a lane a row: ceil(columns / lanes) */
-    uint32_t subgroup_size;  /* to be required of the pipeline; 0: any */
+    const char *suffix;     /* of the variant: "", "_any" (dim not a multiple of 4), "_shared" (no subgroup arithmetic) */
+    uint32_t width;         /* elements a lane loads at once */
+    uint32_t columns;       /* loads a row takes: dim / width */
+    uint32_t lanes;         /* that share a row */
+    uint32_t loads;         /* of a lane a row: ceil(columns / lanes) */
+    uint32_t subgroup_size; /* to be required of the pipeline; 0: any */
     uint32_t rows_per_group;
 } rows_plan;
 

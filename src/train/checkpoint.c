@@ -13,7 +13,8 @@
 
 #define FORMAT "ijepa training state 1"
 
-static const char *const slot_prefix[IJ_SLOT_COUNT] = {[IJ_SLOT_WEIGHT] = "", [IJ_SLOT_TARGET] = "", [IJ_SLOT_MOMENT1] = "opt.exp_avg.", [IJ_SLOT_MOMENT2] = "opt.exp_avg_sq."};
+static const char *const slot_prefix[IJ_SLOT_COUNT] = {
+    [IJ_SLOT_WEIGHT] = "", [IJ_SLOT_TARGET] = "", [IJ_SLOT_MOMENT1] = "opt.exp_avg.", [IJ_SLOT_MOMENT2] = "opt.exp_avg_sq."};
 
 static void tensor_name(char out[160], const ij_param *p, ij_slot slot) {
     const char *net = slot == IJ_SLOT_TARGET ? "target_encoder" : p->predictor ? "predictor" : "encoder";
@@ -42,7 +43,8 @@ static ij_status add_tensors(ij_safetensors_writer *writer, const ij_weights *w,
             tensor_name(name, &w->table.params[i], slots[s]);
             source *from = &sources[used++];
             *from = (source){w, slots[s], i};
-            IJ_TRY(ij_safetensors_add_filled(writer, name, IJ_SAFETENSORS_F32, w->table.params[i].dims, w->table.params[i].shape, fill_from_device, from, err));
+            IJ_TRY(ij_safetensors_add_filled(writer, name, IJ_SAFETENSORS_F32, w->table.params[i].dims, w->table.params[i].shape,
+                                             fill_from_device, from, err));
         }
     }
     return IJ_OK;
@@ -89,8 +91,10 @@ ij_status ij_checkpoint_write(const char *path, const ij_weights *weights, const
     if (status == IJ_OK) status = put_metadata(writer, config, step, err);
     if (status == IJ_OK) status = add_tensors(writer, weights, sources, err);
     if (status == IJ_OK) status = add_positions(writer, &config->model, &positions, err);
-    if (status == IJ_OK) status = ij_safetensors_finish(writer, err);
-    else ij_safetensors_abandon(writer);
+    if (status == IJ_OK)
+        status = ij_safetensors_finish(writer, err);
+    else
+        ij_safetensors_abandon(writer);
     free(positions);
     free(sources);
     return status;
@@ -104,14 +108,16 @@ static ij_status metadata_number(const ij_safetensors *file, const char *path, c
     if (!text) return ij_fail(err, IJ_ERROR_FORMAT, "%s: no \"%s\" in its metadata: not a training state of ijepa", path, key);
     errno = 0;
     long long value = strtoll(text, &end, 10);
-    if (errno || *end || end == text || value < 0) return ij_fail(err, IJ_ERROR_FORMAT, "%s: \"%s\" is \"%.40s\", not a count", path, key, text);
+    if (errno || *end || end == text || value < 0)
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s: \"%s\" is \"%.40s\", not a count", path, key, text);
     *out = value;
     return IJ_OK;
 }
 
 static ij_status config_of(const ij_safetensors *file, const char *path, ij_train_config *config, int64_t *step, ij_error *err) {
     const char *format = ij_safetensors_get(file, "format"), *yaml = ij_safetensors_get(file, "config");
-    if (!format || strcmp(format, FORMAT) != 0 || !yaml) return ij_fail(err, IJ_ERROR_FORMAT, "%s: not a training state of ijepa (no \"%s\" in its metadata)", path, FORMAT);
+    if (!format || strcmp(format, FORMAT) != 0 || !yaml)
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s: not a training state of ijepa (no \"%s\" in its metadata)", path, FORMAT);
     ij_config_text text = {0};
     ij_train_config_defaults(config);
     ij_status status = ij_config_text_load_memory(&text, yaml, strlen(yaml), path, err);
@@ -191,7 +197,9 @@ ij_status ij_checkpoint_find(const char *run_or_file, char *out, size_t out_byte
             if (step < below && step > best) best = step;
         }
         if (dir) closedir(dir);
-        if (best < 0) return ij_fail(err, IJ_ERROR_FILE, "%s: no %scheckpoint (looked for checkpoints/step-N.safetensors)", run_or_file, below == INT64_MAX ? "" : "intact ");
+        if (best < 0)
+            return ij_fail(err, IJ_ERROR_FILE, "%s: no %scheckpoint (looked for checkpoints/step-N.safetensors)", run_or_file,
+                           below == INT64_MAX ? "" : "intact ");
         char name[64];
         snprintf(name, sizeof name, "step-%08" PRId64 ".safetensors", best);
         IJ_TRY(ij_path_join(out, out_bytes, folder, name, err));

@@ -15,8 +15,16 @@ void ij_train_config_defaults(ij_train_config *c) {
     c->model.image_height = c->model.image_width = 224;
     c->model.patch_size = 16;
     c->model.channels = c->channels = 3;
-    c->schedule = (ij_schedule){.start_lr = 2e-4, .lr = 1e-3, .final_lr = 1e-6, .warmup_epochs = 40, .weight_decay = 0.04, .final_weight_decay = 0.4,
-                                .ema = 0.996, .final_ema = 1.0, .ipe_scale = 1.0, .epochs = 300};
+    c->schedule = (ij_schedule){.start_lr = 2e-4,
+                                .lr = 1e-3,
+                                .final_lr = 1e-6,
+                                .warmup_epochs = 40,
+                                .weight_decay = 0.04,
+                                .final_weight_decay = 0.4,
+                                .ema = 0.996,
+                                .final_ema = 1.0,
+                                .ipe_scale = 1.0,
+                                .epochs = 300};
     c->loss = LOSS_SMOOTH_L1;
     c->batch = 64;
     c->accumulation = 1;
@@ -76,13 +84,15 @@ static ij_status read_data(reader *r, ij_train_config *c) {
     IJ_TRY(ij_config_text_bool(r->text, "data.random_crop", &c->random_crop, r->err));
     IJ_TRY(ij_config_text_string(r->text, "data.root_path", root, sizeof root, r->err));
     IJ_TRY(ij_config_text_string(r->text, "data.image_folder", folder, sizeof folder, r->err));
-    if (*root || *folder) snprintf(c->data_path, sizeof c->data_path, "%s%s%s", root, *root && *folder && root[strlen(root) - 1] != '/' ? "/" : "", folder);
+    if (*root || *folder)
+        snprintf(c->data_path, sizeof c->data_path, "%s%s%s", root, *root && *folder && root[strlen(root) - 1] != '/' ? "/" : "", folder);
     IJ_TRY(ij_config_text_string(r->text, "data.path", c->data_path, sizeof c->data_path, r->err));
     IJ_TRY(integer(r, "data.channels", 1, 3, &c->channels));
     c->model.channels = c->channels;
     IJ_TRY(integer(r, "data.pad_to", 0, 4096, &c->pad_to));
     IJ_TRY(integer(r, "data.num_workers", 0, 256, &c->threads));
-    double mean[3] = {(double)c->mean[0], (double)c->mean[1], (double)c->mean[2]}, std[3] = {(double)c->std[0], (double)c->std[1], (double)c->std[2]};
+    double mean[3] = {(double)c->mean[0], (double)c->mean[1], (double)c->mean[2]},
+           std[3] = {(double)c->std[0], (double)c->std[1], (double)c->std[2]};
     IJ_TRY(ij_config_text_numbers(r->text, "data.mean", -10, 10, c->channels, mean, r->err));
     IJ_TRY(ij_config_text_numbers(r->text, "data.std", 1e-6, 100, c->channels, std, r->err));
     for (int i = 0; i < 3; i++) c->mean[i] = (float)mean[i], c->std[i] = (float)std[i];
@@ -110,7 +120,9 @@ static ij_status read_masks(reader *r, ij_train_config *c) {
     IJ_TRY(ij_config_text_numbers(r->text, "mask.pred_mask_scale", 0.001, 1, 2, c->masks.pred_scale, r->err));
     IJ_TRY(integer(r, "mask.min_keep", 1, MASKS_PATCHES_MAX, &c->masks.min_keep));
     IJ_TRY(integer(r, "mask.num_enc_masks", 1, 64, &contexts));
-    if (contexts != 1) return ij_fail(r->err, IJ_ERROR_ARGUMENT, "mask.num_enc_masks: %d; one context block is supported, as in all released recipes", contexts);
+    if (contexts != 1)
+        return ij_fail(r->err, IJ_ERROR_ARGUMENT, "mask.num_enc_masks: %d; one context block is supported, as in all released recipes",
+                       contexts);
     IJ_TRY(integer(r, "mask.num_pred_masks", 1, MASKS_BLOCKS_MAX, &c->masks.blocks));
     IJ_TRY(ij_config_text_number(r->text, "mask.context_keep", 0.001, 1, &c->masks.context_keep, r->err));
     IJ_TRY(ij_config_text_number(r->text, "mask.random_ratio", 0.001, 0.999, &c->masks.random_ratio, r->err));
@@ -121,8 +133,10 @@ static ij_status read_model(reader *r, ij_train_config *c) {
     bool half = false, load = false, copy = false;
     IJ_TRY(ij_config_text_string(r->text, "meta.model_name", c->model_name, sizeof c->model_name, r->err));
     int pred_depth_default = c->model.pred_depth;
-    if (strcmp(c->model_name, "custom") != 0) IJ_TRY(ij_model_preset(c->model_name, &c->model, r->err));
-    else c->model.pred_depth = pred_depth_default;
+    if (strcmp(c->model_name, "custom") != 0)
+        IJ_TRY(ij_model_preset(c->model_name, &c->model, r->err));
+    else
+        c->model.pred_depth = pred_depth_default;
     IJ_TRY(integer(r, "meta.embed_dim", 4, 16384, &c->model.dim));
     IJ_TRY(integer(r, "meta.depth", 1, 1024, &c->model.depth));
     IJ_TRY(integer(r, "meta.num_heads", 1, 1024, &c->model.heads));
@@ -190,17 +204,75 @@ static ij_status read_run(reader *r, ij_train_config *c) {
 
 /* Every key, for "did you mean". */
 static const char *const known_keys[] = {
-    "data.batch_size", "data.crop_size", "data.image_height", "data.image_width", "data.crop_scale", "data.crop_ratio", "data.random_crop", "data.root_path",
-    "data.image_folder", "data.path", "data.channels", "data.pad_to", "data.num_workers", "data.mean", "data.std", "data.use_color_distortion",
-    "data.use_gaussian_blur", "data.use_horizontal_flip", "data.color_jitter_strength", "data.pin_mem", "mask.mode", "mask.allow_overlap",
-    "mask.aspect_ratio", "mask.enc_mask_scale", "mask.pred_mask_scale", "mask.min_keep", "mask.num_enc_masks", "mask.num_pred_masks", "mask.patch_size",
-    "mask.context_keep", "mask.random_ratio", "mask.block_scale", "meta.model_name", "meta.embed_dim", "meta.depth", "meta.num_heads", "meta.mlp_ratio",
-    "meta.pred_emb_dim", "meta.pred_depth", "meta.pred_num_heads", "meta.use_bfloat16", "meta.load_checkpoint", "meta.read_checkpoint", "meta.copy_data",
-    "meta.seed", "meta.loss", "optimization.ema", "optimization.epochs", "optimization.steps", "optimization.lr", "optimization.start_lr",
-    "optimization.final_lr", "optimization.warmup", "optimization.weight_decay", "optimization.final_weight_decay", "optimization.ipe_scale",
-    "optimization.accumulation", "optimization.beta1", "optimization.beta2", "optimization.eps", "optimization.clip_norm", "optimization.regularizer",
-    "optimization.regularizer_weight", "optimization.regularizer_covariance", "logging.folder", "logging.write_tag", "logging.checkpoint_every",
-    "logging.monitor_every", "logging.keep",
+    "data.batch_size",
+    "data.crop_size",
+    "data.image_height",
+    "data.image_width",
+    "data.crop_scale",
+    "data.crop_ratio",
+    "data.random_crop",
+    "data.root_path",
+    "data.image_folder",
+    "data.path",
+    "data.channels",
+    "data.pad_to",
+    "data.num_workers",
+    "data.mean",
+    "data.std",
+    "data.use_color_distortion",
+    "data.use_gaussian_blur",
+    "data.use_horizontal_flip",
+    "data.color_jitter_strength",
+    "data.pin_mem",
+    "mask.mode",
+    "mask.allow_overlap",
+    "mask.aspect_ratio",
+    "mask.enc_mask_scale",
+    "mask.pred_mask_scale",
+    "mask.min_keep",
+    "mask.num_enc_masks",
+    "mask.num_pred_masks",
+    "mask.patch_size",
+    "mask.context_keep",
+    "mask.random_ratio",
+    "mask.block_scale",
+    "meta.model_name",
+    "meta.embed_dim",
+    "meta.depth",
+    "meta.num_heads",
+    "meta.mlp_ratio",
+    "meta.pred_emb_dim",
+    "meta.pred_depth",
+    "meta.pred_num_heads",
+    "meta.use_bfloat16",
+    "meta.load_checkpoint",
+    "meta.read_checkpoint",
+    "meta.copy_data",
+    "meta.seed",
+    "meta.loss",
+    "optimization.ema",
+    "optimization.epochs",
+    "optimization.steps",
+    "optimization.lr",
+    "optimization.start_lr",
+    "optimization.final_lr",
+    "optimization.warmup",
+    "optimization.weight_decay",
+    "optimization.final_weight_decay",
+    "optimization.ipe_scale",
+    "optimization.accumulation",
+    "optimization.beta1",
+    "optimization.beta2",
+    "optimization.eps",
+    "optimization.clip_norm",
+    "optimization.regularizer",
+    "optimization.regularizer_weight",
+    "optimization.regularizer_covariance",
+    "logging.folder",
+    "logging.write_tag",
+    "logging.checkpoint_every",
+    "logging.monitor_every",
+    "logging.keep",
 };
 
 ij_status ij_train_config_read(ij_config_text *text, ij_train_config *config, char *notes, size_t notes_bytes, ij_error *err) {
@@ -217,7 +289,9 @@ ij_status ij_train_config_read(ij_config_text *text, ij_train_config *config, ch
     if (config->channels == 2) return ij_fail(err, IJ_ERROR_ARGUMENT, "data.channels: 2; 1 or 3 are supported");
     for (int i = 0; i < 2; i++) {
         const double *range = i ? config->crop_ratio : config->crop_scale;
-        if (range[0] > range[1]) return ij_fail(err, IJ_ERROR_ARGUMENT, "data.%s: [%g, %g]: the first is larger", i ? "crop_ratio" : "crop_scale", range[0], range[1]);
+        if (range[0] > range[1])
+            return ij_fail(err, IJ_ERROR_ARGUMENT, "data.%s: [%g, %g]: the first is larger", i ? "crop_ratio" : "crop_scale", range[0],
+                           range[1]);
     }
     return masks_check(&config->masks, err);
 }
@@ -233,12 +307,18 @@ ij_status ij_train_config_write(const ij_train_config *c, ij_config_text *out, i
         for (int digits = 1; digits < 9; digits++) {
             double d;
             snprintf(text, sizeof text, "%.*g", digits, (double)c->mean[i]), sscanf(text, "%lf", &d);
-            if ((float)d == c->mean[i]) { mean[i] = d; break; }
+            if ((float)d == c->mean[i]) {
+                mean[i] = d;
+                break;
+            }
         }
         for (int digits = 1; digits < 9; digits++) {
             double d;
             snprintf(text, sizeof text, "%.*g", digits, (double)c->std[i]), sscanf(text, "%lf", &d);
-            if ((float)d == c->std[i]) { std[i] = d; break; }
+            if ((float)d == c->std[i]) {
+                std[i] = d;
+                break;
+            }
         }
     }
 #define TEXT(key, value) IJ_TRY(ij_config_text_put(out, key, value, true, err))

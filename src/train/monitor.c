@@ -178,9 +178,7 @@ void ij_monitor_destroy(ij_monitor *m) {
     free(m);
 }
 
-ij_status ij_monitor_record(ij_monitor *m, ij_error *err) {
-    return gpu_submit(m->program, &m->ticket, err);
-}
+ij_status ij_monitor_record(ij_monitor *m, ij_error *err) { return gpu_submit(m->program, &m->ticket, err); }
 
 /* ---- reading ---- */
 
@@ -268,6 +266,4 @@ ij_verdict ij_monitor_judge(ij_monitor *m, int64_t step, const ij_monitor_sample
     return ij_verdict_judge(&m->history, step, sample, reason, reason_bytes);
 }
 
-ij_verdict ij_monitor_verdict(const ij_monitor *m) {
-    return m->history.verdict;
-}
+ij_verdict ij_monitor_verdict(const ij_monitor *m) { return m->history.verdict; }

@@ -23,8 +23,8 @@ typedef struct replay {
     ij_weights *weights;
     ij_jepa *jepa;
     ij_replay_result *result;
-    masks_lists lists;   /* of the current step, on the host */
-    float *scratch;      /* large enough for any tensor */
+    masks_lists lists; /* of the current step, on the host */
+    float *scratch;    /* large enough for any tensor */
     int64_t scratch_count;
 } replay;
 
@@ -36,7 +36,8 @@ static ij_status number(const replay *r, const char *key, double low, double hig
     if (!text) return ij_fail(err, IJ_ERROR_FORMAT, "%s: no \"%s\" in its metadata: not a recorded step", r->path, key);
     *out = strtod(text, &end);
     if (end == text || *end || !(*out >= low && *out <= high))
-        return ij_fail(err, IJ_ERROR_FORMAT, "%s: metadata \"%s\" is \"%.40s\", expected a number from %g to %g", r->path, key, text, low, high);
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s: metadata \"%s\" is \"%.40s\", expected a number from %g to %g", r->path, key, text, low,
+                       high);
     return IJ_OK;
 }
 
@@ -68,9 +69,12 @@ static ij_status read_metadata(replay *r, ij_error *err) {
     IJ_TRY(whole(r, "npred", MASKS_BLOCKS_MAX, &r->blocks, err));
     IJ_TRY(whole(r, "steps", 1000, &r->steps, err));
     const char *loss = ij_safetensors_get(r->file, "loss");
-    if (loss && strcmp(loss, "l2") == 0) r->desc.loss = LOSS_L2;
-    else if (loss && strcmp(loss, "smooth_l1") == 0) r->desc.loss = LOSS_SMOOTH_L1;
-    else return ij_fail(err, IJ_ERROR_FORMAT, "%s: loss \"%.40s\"; smooth_l1 or l2", r->path, loss ? loss : "");
+    if (loss && strcmp(loss, "l2") == 0)
+        r->desc.loss = LOSS_L2;
+    else if (loss && strcmp(loss, "smooth_l1") == 0)
+        r->desc.loss = LOSS_SMOOTH_L1;
+    else
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s: loss \"%.40s\"; smooth_l1 or l2", r->path, loss ? loss : "");
     ij_step_scalars *s = &r->scalars;
     IJ_TRY(number(r, "lr", 0, 100, &s->lr, err));
     IJ_TRY(number(r, "weight_decay", 0, 100, &s->weight_decay, err));
@@ -92,7 +96,11 @@ static ij_status load_weights(replay *r, ij_error *err) {
             const ij_param *p = &table->params[i];
             const ij_safetensors_tensor *tensor;
             char name[160];
-            snprintf(name, sizeof name, "%s.%s", slots[s] == IJ_SLOT_TARGET ? "target_encoder" : p->predictor ? "predictor" : "encoder", p->name);
+            snprintf(name, sizeof name, "%s.%s",
+                     slots[s] == IJ_SLOT_TARGET ? "target_encoder"
+                     : p->predictor             ? "predictor"
+                                                : "encoder",
+                     p->name);
             IJ_TRY(ij_safetensors_need(r->file, name, IJ_SAFETENSORS_F32, p->dims, p->shape, &tensor, err));
             IJ_TRY(ij_weights_write(r->weights, slots[s], i, tensor->data, err));
         }
@@ -110,7 +118,8 @@ static ij_status compare_positions(const replay *r, const char *name, int dim, i
     const float *given = tensor->data;
     for (int64_t i = 0; i < tensor->count; i++)
         if (!(fabs((double)given[i] - (double)r->scratch[i]) <= 1e-6))
-            return ij_fail(err, IJ_ERROR_MISMATCH, "%s: %s[%lld] is %.9g, the sine-cosine table has %.9g", r->path, name, (long long)i, (double)given[i], (double)r->scratch[i]);
+            return ij_fail(err, IJ_ERROR_MISMATCH, "%s: %s[%lld] is %.9g, the sine-cosine table has %.9g", r->path, name, (long long)i,
+                           (double)given[i], (double)r->scratch[i]);
     return IJ_OK;
 }
 
@@ -148,8 +157,10 @@ static ij_status set_up(replay *r, ij_error *err) {
 /* ---- one step's inputs ---- */
 
 static void step_name(char out[64], const char *stem, int step) {
-    if (step) snprintf(out, 64, "%s.%d", stem, step);
-    else snprintf(out, 64, "%s", stem);
+    if (step)
+        snprintf(out, 64, "%s.%d", stem, step);
+    else
+        snprintf(out, 64, "%s", stem);
 }
 
 /* Ones in bits [rows, patches] where the file's index lists, [rows, K] ending in -1, say. */
@@ -164,7 +175,8 @@ static ij_status read_mask(const replay *r, const char *name, int64_t rows, int6
         for (int64_t k = 0; k < length; k++) {
             int32_t patch = index[row * length + k];
             if (patch == -1) continue;
-            if (patch < 0 || patch >= patches) return ij_fail(err, IJ_ERROR_FORMAT, "%s: %s has patch %d, there are %lld", r->path, name, patch, (long long)patches);
+            if (patch < 0 || patch >= patches)
+                return ij_fail(err, IJ_ERROR_FORMAT, "%s: %s has patch %d, there are %lld", r->path, name, patch, (long long)patches);
             bits[row * patches + patch] = 1;
         }
     return IJ_OK;
@@ -182,7 +194,8 @@ static ij_status write_lists(replay *r, ij_error *err) {
         {t->tgt_offsets, r->lists.tgt_offsets, sequences + 1},   {t->tgt_rows, r->lists.tgt_rows, r->lists.tgt_offsets[sequences]},
         {t->pred_offsets, r->lists.pred_offsets, sequences + 1}, {t->pred_src, r->lists.pred_src, r->lists.pred_offsets[sequences]},
     };
-    for (int i = 0; i < IJ_COUNT(lists); i++) IJ_TRY(gpu_write(r->device, lists[i].to, 0, lists[i].from, 4 * (uint64_t)lists[i].count, err));
+    for (int i = 0; i < IJ_COUNT(lists); i++)
+        IJ_TRY(gpu_write(r->device, lists[i].to, 0, lists[i].from, 4 * (uint64_t)lists[i].count, err));
     return IJ_OK;
 }
 
@@ -197,7 +210,8 @@ static ij_status write_masks(replay *r, int step, ij_error *err) {
     step_name(name, "masks_pred", step);
     if (status == IJ_OK) status = read_mask(r, name, r->blocks * batch, patches, recorded, err);
     for (int64_t m = 0; m < r->blocks; m++)
-        for (int64_t b = 0; b < batch; b++) memcpy(targets + (b * r->blocks + m) * patches, recorded + (m * batch + b) * patches, (size_t)patches);
+        for (int64_t b = 0; b < batch; b++)
+            memcpy(targets + (b * r->blocks + m) * patches, recorded + (m * batch + b) * patches, (size_t)patches);
     if (status == IJ_OK) {
         ref_masks_lists(&r->desc.masks, context, targets, batch, false, &r->lists);
         status = write_lists(r, err);
@@ -241,7 +255,8 @@ static void add_sums(sums *s, const float *got, const float *expected, int64_t c
     }
 }
 
-static ij_status add_row(ij_replay_row **rows, int64_t *count, int64_t *capacity, const char *name, int tensors, const sums *s, double tolerance, bool *pass, ij_error *err) {
+static ij_status add_row(ij_replay_row **rows, int64_t *count, int64_t *capacity, const char *name, int tensors, const sums *s,
+                         double tolerance, bool *pass, ij_error *err) {
     IJ_TRY(ij_grow(rows, capacity, *count + 1, sizeof **rows, "replay rows", err));
     ij_replay_row *row = &(*rows)[(*count)++];
     snprintf(row->name, sizeof row->name, "%.*s", (int)sizeof row->name - 1, name);
@@ -262,14 +277,16 @@ static ij_status add_tensor(replay *r, const char *name, const sums *s, double t
 /* A group's row; it fails where one of its tensors failed. */
 static ij_status add_group(replay *r, const char *name, int64_t first_tensor, const sums *s, double tolerance, ij_error *err) {
     ij_replay_result *out = r->result;
-    IJ_TRY(add_row(&out->groups, &out->group_count, &out->group_capacity, name, (int)(out->tensor_count - first_tensor), s, tolerance, &out->pass, err));
+    IJ_TRY(add_row(&out->groups, &out->group_count, &out->group_capacity, name, (int)(out->tensor_count - first_tensor), s, tolerance,
+                   &out->pass, err));
     ij_replay_row *group = &out->groups[out->group_count - 1];
     for (int64_t i = first_tensor; i < out->tensor_count; i++)
         if (!out->tensors[i].pass) group->pass = false;
     return IJ_OK;
 }
 
-static ij_status compare_one(replay *r, const char *name, const char *group, const float *got, const float *expected, int64_t count, double tolerance, ij_error *err) {
+static ij_status compare_one(replay *r, const char *name, const char *group, const float *got, const float *expected, int64_t count,
+                             double tolerance, ij_error *err) {
     sums s = {0};
     int64_t first = r->result->tensor_count;
     add_sums(&s, got, expected, count);
@@ -278,7 +295,8 @@ static ij_status compare_one(replay *r, const char *name, const char *group, con
 }
 
 /* A recorded row tensor, in the order (block, image, index) where block_major; ours is (image, block, index). */
-static ij_status compare_rows(replay *r, const char *name, const char *group, gpu_tensor tensor, int64_t rows, bool block_major, ij_error *err) {
+static ij_status compare_rows(replay *r, const char *name, const char *group, gpu_tensor tensor, int64_t rows, bool block_major,
+                              ij_error *err) {
     const ij_safetensors_tensor *t;
     int64_t dim = r->desc.model.dim, batch = r->desc.batch;
     const int64_t shape[2] = {rows, dim};
@@ -300,7 +318,8 @@ static ij_status compare_rows(replay *r, const char *name, const char *group, gp
 }
 
 /* All parameters of one net in one slot against "PREFIX.NET.name". */
-static ij_status compare_net(replay *r, const char *group, const char *prefix, const char *net, ij_slot slot, bool predictor, double tolerance, ij_error *err) {
+static ij_status compare_net(replay *r, const char *group, const char *prefix, const char *net, ij_slot slot, bool predictor,
+                             double tolerance, ij_error *err) {
     const ij_param_table *table = &r->weights->table;
     int64_t first = r->result->tensor_count;
     sums all = {0};
@@ -368,7 +387,8 @@ ij_status ij_replay_run(gpu_device *device, const char *path, ij_replay_result *
     if (status == IJ_OK) status = run_steps(&r, err);
     ij_jepa_destroy(r.jepa);
     ij_weights_destroy(r.weights);
-    uint32_t *lists[] = {r.lists.ctx_offsets, r.lists.ctx_rows, r.lists.tgt_offsets, r.lists.tgt_rows, r.lists.pred_offsets, r.lists.pred_src};
+    uint32_t *lists[] = {r.lists.ctx_offsets, r.lists.ctx_rows,     r.lists.tgt_offsets,
+                         r.lists.tgt_rows,    r.lists.pred_offsets, r.lists.pred_src};
     for (int i = 0; i < IJ_COUNT(lists); i++) free(lists[i]);
     free(r.scratch);
     ij_safetensors_close(file);

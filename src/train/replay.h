@@ -9,9 +9,9 @@
 
 typedef struct ij_replay_row {
     char name[112];
-    int tensors;     /* 1 for a tensor, more for a group */
-    double max_abs;  /* largest absolute difference */
-    double rel_l2;   /* |got - expected| / |expected|, over all elements */
+    int tensors;    /* 1 for a tensor, more for a group */
+    double max_abs; /* largest absolute difference */
+    double rel_l2;  /* |got - expected| / |expected|, over all elements */
     double tolerance;
     bool pass;
 } ij_replay_row;

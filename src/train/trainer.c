@@ -18,14 +18,31 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RATE_STEPS 32               /* images/s is over the last so many steps */
+#define RATE_STEPS 32                /* images/s is over the last so many steps */
 #define PIXEL_BYTES_MAX (128u << 20) /* of a micro-batch; larger crops are averaged down before the upload */
-#define BAD_STEPS_MAX 10            /* steps in a row without finite gradients before the run gives up */
+#define BAD_STEPS_MAX 10             /* steps in a row without finite gradients before the run gives up */
 
 /* log.csv: the released columns first. mask-A, mask-B: patches of a context and of a target block, means of the batch. */
-static const char *const columns[] = {"epoch", "itr", "loss", "mask-A", "mask-B", "time", "lr", "weight_decay", "momentum", "gradient_norm", "regularizer", "finite",
-                                      "trivial_loss", "rankme_target", "rankme_prediction", "cosine_target", "cosine_prediction", "position_variance_target",
-                                      "position_variance_prediction", "verdict"};
+static const char *const columns[] = {"epoch",
+                                      "itr",
+                                      "loss",
+                                      "mask-A",
+                                      "mask-B",
+                                      "time",
+                                      "lr",
+                                      "weight_decay",
+                                      "momentum",
+                                      "gradient_norm",
+                                      "regularizer",
+                                      "finite",
+                                      "trivial_loss",
+                                      "rankme_target",
+                                      "rankme_prediction",
+                                      "cosine_target",
+                                      "cosine_prediction",
+                                      "position_variance_target",
+                                      "position_variance_prediction",
+                                      "verdict"};
 
 struct ij_trainer {
     ij_train_config config;
@@ -86,7 +103,8 @@ static ij_status open_data(ij_trainer *t, ij_error *err) {
     int64_t count = ij_dataset_count(t->dataset), per_step = (int64_t)c->batch * c->accumulation;
     c->schedule.steps_per_epoch = count / per_step;
     if (c->schedule.steps_per_epoch < 1) {
-        ij_fail(err, IJ_ERROR_ARGUMENT, "%s has %" PRId64 " images, one step takes %" PRId64 " (batch %d x accumulation %d)", c->data_path, count, per_step, c->batch, c->accumulation);
+        ij_fail(err, IJ_ERROR_ARGUMENT, "%s has %" PRId64 " images, one step takes %" PRId64 " (batch %d x accumulation %d)", c->data_path,
+                count, per_step, c->batch, c->accumulation);
         return count < c->accumulation ? ij_hint(err, "--set optimization.accumulation=1 --set data.batch_size=%" PRId64 " fits", count)
                                        : ij_hint(err, "--set data.batch_size=%" PRId64 " fits", count / c->accumulation);
     }
@@ -96,20 +114,38 @@ static ij_status open_data(ij_trainer *t, ij_error *err) {
     if (cap <= 0 || cap > limit / c->batch) cap = limit / c->batch < 4 << 20 ? limit / c->batch : 4 << 20;
     cap = cap / 16 * 16 > 16 ? cap / 16 * 16 : 16;
     if (ij_dataset_image_bytes(t->dataset) > 0 && cap < ij_dataset_image_bytes(t->dataset)) cap += 16;
-    return ij_loader_open(t->dataset, &(ij_loader_desc){.seed = c->seed, .batch = c->batch, .threads = c->threads, .shuffle = true, .drop_last = true,
-                                                        .crop = c->random_crop ? IJ_CROP_RANDOM : IJ_CROP_FULL, .scale = {c->crop_scale[0], c->crop_scale[1]},
-                                                        .ratio = {c->crop_ratio[0], c->crop_ratio[1]}, .cap_bytes = cap, .on_damaged = on_damaged, .user = t},
+    return ij_loader_open(t->dataset,
+                          &(ij_loader_desc){.seed = c->seed,
+                                            .batch = c->batch,
+                                            .threads = c->threads,
+                                            .shuffle = true,
+                                            .drop_last = true,
+                                            .crop = c->random_crop ? IJ_CROP_RANDOM : IJ_CROP_FULL,
+                                            .scale = {c->crop_scale[0], c->crop_scale[1]},
+                                            .ratio = {c->crop_ratio[0], c->crop_ratio[1]},
+                                            .cap_bytes = cap,
+                                            .on_damaged = on_damaged,
+                                            .user = t},
                           &t->loader, err);
 }
 
 static ij_status open_model(ij_trainer *t, ij_error *err) {
     const ij_train_config *c = &t->config;
-    ij_jepa_desc desc = {.model = c->model, .masks = c->masks, .batch = c->batch, .accumulation = c->accumulation, .loss = c->loss,
-                         .pixel_bytes = (ij_loader_max_bytes(t->loader) + 15) / 16 * 16, .vicreg = c->regularizer == IJ_REGULARIZER_VICREG,
-                         .vicreg_weight = c->regularizer_weight, .vicreg_covariance = c->regularizer_covariance, .profile = t->options.profile};
+    ij_jepa_desc desc = {.model = c->model,
+                         .masks = c->masks,
+                         .batch = c->batch,
+                         .accumulation = c->accumulation,
+                         .loss = c->loss,
+                         .pixel_bytes = (ij_loader_max_bytes(t->loader) + 15) / 16 * 16,
+                         .vicreg = c->regularizer == IJ_REGULARIZER_VICREG,
+                         .vicreg_weight = c->regularizer_weight,
+                         .vicreg_covariance = c->regularizer_covariance,
+                         .profile = t->options.profile};
     memcpy(desc.mean, c->mean, sizeof desc.mean);
     memcpy(desc.std, c->std, sizeof desc.std);
-    if (desc.vicreg && c->batch < 2) return ij_fail(err, IJ_ERROR_ARGUMENT, "optimization.regularizer: vicreg compares images of a batch, data.batch_size is %d", c->batch);
+    if (desc.vicreg && c->batch < 2)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "optimization.regularizer: vicreg compares images of a batch, data.batch_size is %d",
+                       c->batch);
     IJ_TRY(ij_alloc(&t->images, c->batch, sizeof *t->images, "batch", err));
     IJ_TRY(ij_weights_create(t->device, &c->model, true, &t->weights, err));
     IJ_TRY(ij_jepa_plan(t->device, &desc, t->weights, &t->jepa, err)); /* before anything is allocated */
@@ -119,7 +155,8 @@ static ij_status open_model(ij_trainer *t, ij_error *err) {
     if (c->monitor_every > 0) IJ_TRY(ij_monitor_create(t->jepa, &t->monitor, err));
     uint64_t weights, rest;
     ij_jepa_memory(t->jepa, &weights, &rest);
-    say(t, "memory: %.1f MiB weights, gradients, optimiser; %.1f MiB for batches of %d", (double)weights / 1048576, (double)rest / 1048576, c->batch);
+    say(t, "memory: %.1f MiB weights, gradients, optimiser; %.1f MiB for batches of %d", (double)weights / 1048576, (double)rest / 1048576,
+        c->batch);
     return IJ_OK;
 }
 
@@ -129,7 +166,9 @@ static bool is_checkpoint(const char *name, int64_t *step) {
     return sscanf(name, "step-%" SCNd64 ".safetensors%n", step, &end) == 1 && end > 0 && name[end] == 0;
 }
 
-static ij_status checkpoint_folder(const ij_trainer *t, char out[4200], ij_error *err) { return ij_path_join(out, 4200, t->config.folder, "checkpoints", err); }
+static ij_status checkpoint_folder(const ij_trainer *t, char out[4200], ij_error *err) {
+    return ij_path_join(out, 4200, t->config.folder, "checkpoints", err);
+}
 
 /* The newest step in the run folder, -1: none. `remove_below` deletes all but the newest `keep` of them (0: none is deleted). */
 static int64_t walk_checkpoints(const char *folder, int keep, bool remove_all) {
@@ -173,7 +212,8 @@ static void restore_looks(ij_trainer *t) {
     size_t bytes;
     if (!t->monitor || t->step == 0 || ij_path_join(path, sizeof path, t->config.folder, "log.csv", NULL) != IJ_OK) return;
     if (ij_file_read(path, 0, (void **)&text, &bytes, NULL) != IJ_OK) return;
-    for (int i = 0; i < IJ_COUNT(columns); i++) snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%s", i ? "," : "", columns[i]);
+    for (int i = 0; i < IJ_COUNT(columns); i++)
+        snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%s", i ? "," : "", columns[i]);
     char *rest, *line = strtok_r(text, "\n", &rest);
     bool known = line && strcmp(line, expected) == 0;
     while (known && (line = strtok_r(NULL, "\n", &rest))) {
@@ -186,8 +226,14 @@ static void restore_looks(ij_trainer *t) {
         if (n < IJ_COUNT(columns) || isnan(v[12])) continue;
         int64_t step = ((int64_t)v[0] - 1) * t->config.schedule.steps_per_epoch + (int64_t)v[1];
         if (step >= t->step) break;
-        ij_monitor_sample sample = {.loss = v[2], .trivial_loss = v[12], .rankme_target = v[13], .rankme_prediction = v[14], .cosine_target = v[15],
-                                    .cosine_prediction = v[16], .position_variance_target = v[17], .position_variance_prediction = v[18]};
+        ij_monitor_sample sample = {.loss = v[2],
+                                    .trivial_loss = v[12],
+                                    .rankme_target = v[13],
+                                    .rankme_prediction = v[14],
+                                    .cosine_target = v[15],
+                                    .cosine_prediction = v[16],
+                                    .position_variance_target = v[17],
+                                    .position_variance_prediction = v[18]};
         t->progress.verdict = ij_verdict_name(ij_monitor_judge(t->monitor, step, &sample, t->reason, sizeof t->reason));
         t->progress.reason = t->reason;
         t->progress.trivial_loss = sample.trivial_loss;
@@ -210,8 +256,13 @@ static ij_status open_folder(ij_trainer *t, ij_error *err) {
     IJ_TRY(write_config(t, err));
     if (resuming) restore_looks(t);
     int64_t per_epoch = t->config.schedule.steps_per_epoch;
-    IJ_TRY(ij_runlog_open(&(ij_runlog_desc){.folder = t->config.folder, .columns = columns, .column_count = IJ_COUNT(columns), .resume = resuming,
-                                            .epoch = t->step / per_epoch + 1, .itr = t->step % per_epoch}, &t->log, err));
+    IJ_TRY(ij_runlog_open(&(ij_runlog_desc){.folder = t->config.folder,
+                                            .columns = columns,
+                                            .column_count = IJ_COUNT(columns),
+                                            .resume = resuming,
+                                            .epoch = t->step / per_epoch + 1,
+                                            .itr = t->step % per_epoch},
+                          &t->log, err));
     ij_json *event = ij_runlog_event(t->log, resuming ? "resume" : "start");
     const gpu_info *info = gpu_device_info(t->device);
     ij_json_key(event, "step"), ij_json_integer(event, t->step);
@@ -229,14 +280,17 @@ static ij_status resume(ij_trainer *t, ij_error *err) {
     IJ_TRY(ij_checkpoint_find(from, path, sizeof path, damaged, sizeof damaged, err));
     for (char *line = damaged, *next; *line; line = next) {
         next = strchr(line, '\n');
-        if (next) *next++ = 0;
-        else next = line + strlen(line);
+        if (next)
+            *next++ = 0;
+        else
+            next = line + strlen(line);
         say(t, "damaged checkpoint, passed over: %s", line);
     }
     ij_train_config stored;
     IJ_TRY(ij_checkpoint_config(path, &stored, &t->step, err));
     if (stored.schedule.steps_per_epoch != t->config.schedule.steps_per_epoch)
-        return ij_fail(err, IJ_ERROR_MISMATCH, "%s was written with %" PRId64 " steps an epoch, this configuration and its data give %" PRId64, path,
+        return ij_fail(err, IJ_ERROR_MISMATCH,
+                       "%s was written with %" PRId64 " steps an epoch, this configuration and its data give %" PRId64, path,
                        stored.schedule.steps_per_epoch, t->config.schedule.steps_per_epoch);
     IJ_TRY(ij_checkpoint_read(path, t->weights, err));
     say(t, "resumed from %s, step %" PRId64, path, t->step);
@@ -256,7 +310,8 @@ ij_status ij_trainer_open(const ij_train_config *config, const ij_trainer_option
     const gpu_info *info = gpu_device_info(t->device);
     say(t, "device: %s (%s)", info->name, info->driver);
     IJ_TRY_GOTO(open_data(t, err), failed);
-    say(t, "data: %s, %" PRId64 " images, %" PRId64 " steps an epoch", t->config.data_path, ij_dataset_count(t->dataset), t->config.schedule.steps_per_epoch);
+    say(t, "data: %s, %" PRId64 " images, %" PRId64 " steps an epoch", t->config.data_path, ij_dataset_count(t->dataset),
+        t->config.schedule.steps_per_epoch);
     IJ_TRY_GOTO(open_model(t, err), failed);
     IJ_TRY_GOTO(resume(t, err), failed);
     IJ_TRY_GOTO(open_folder(t, err), failed);
@@ -319,11 +374,26 @@ static ij_status log_row(ij_trainer *t, const ij_monitor_sample *m, double secon
     const ij_step_result *r = &t->progress.result;
     int64_t per_epoch = t->config.schedule.steps_per_epoch;
     double verdict = m ? (double)ij_monitor_verdict(t->monitor) : NAN;
-    double values[IJ_COUNT(columns)] = {(double)(t->pending_step / per_epoch + 1), (double)(t->pending_step % per_epoch), r->loss, r->context_rows,
-                                        r->target_rows / t->config.masks.blocks, 1e3 * seconds, t->pending_lr, t->pending_weight_decay, t->pending_momentum,
-                                        r->gradient_norm, r->regularizer, r->finite ? 1 : 0, m ? m->trivial_loss : NAN, m ? m->rankme_target : NAN,
-                                        m ? m->rankme_prediction : NAN, m ? m->cosine_target : NAN, m ? m->cosine_prediction : NAN,
-                                        m ? m->position_variance_target : NAN, m ? m->position_variance_prediction : NAN, verdict};
+    double values[IJ_COUNT(columns)] = {(double)(t->pending_step / per_epoch + 1),
+                                        (double)(t->pending_step % per_epoch),
+                                        r->loss,
+                                        r->context_rows,
+                                        r->target_rows / t->config.masks.blocks,
+                                        1e3 * seconds,
+                                        t->pending_lr,
+                                        t->pending_weight_decay,
+                                        t->pending_momentum,
+                                        r->gradient_norm,
+                                        r->regularizer,
+                                        r->finite ? 1 : 0,
+                                        m ? m->trivial_loss : NAN,
+                                        m ? m->rankme_target : NAN,
+                                        m ? m->rankme_prediction : NAN,
+                                        m ? m->cosine_target : NAN,
+                                        m ? m->cosine_prediction : NAN,
+                                        m ? m->position_variance_target : NAN,
+                                        m ? m->position_variance_prediction : NAN,
+                                        verdict};
     return ij_runlog_row(t->log, values, err);
 }
 
@@ -334,9 +404,11 @@ static ij_status judge_finite(ij_trainer *t, ij_error *err) {
     }
     t->progress.skipped_steps++;
     t->bad_steps++;
-    say(t, "step %" PRId64 ": loss %g, gradient norm %g: not finite, the step changed nothing", t->pending_step + 1, t->progress.result.loss, t->progress.result.gradient_norm);
+    say(t, "step %" PRId64 ": loss %g, gradient norm %g: not finite, the step changed nothing", t->pending_step + 1,
+        t->progress.result.loss, t->progress.result.gradient_norm);
     if (t->bad_steps < BAD_STEPS_MAX) return IJ_OK;
-    ij_fail(err, IJ_ERROR_NUMBER, "%d steps in a row without finite gradients, the last at step %" PRId64 ", learning rate %g", t->bad_steps, t->pending_step + 1, t->pending_lr);
+    ij_fail(err, IJ_ERROR_NUMBER, "%d steps in a row without finite gradients, the last at step %" PRId64 ", learning rate %g",
+            t->bad_steps, t->pending_step + 1, t->pending_lr);
     return ij_hint(err, "the weights are those of the last good step; a lower learning rate, or optimization.clip_norm, may help");
 }
 
@@ -372,20 +444,35 @@ static ij_status next_batch(ij_trainer *t, const ij_loader_batch **batch, ij_err
     }
     IJ_TRY(ij_loader_next(t->loader, batch, err));
     if ((*batch)->count != t->config.batch)
-        return ij_fail(err, IJ_ERROR_FORMAT, "%s: a batch of %d instead of %d: too many images are damaged", t->config.data_path, (*batch)->count, t->config.batch);
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s: a batch of %d instead of %d: too many images are damaged", t->config.data_path,
+                       (*batch)->count, t->config.batch);
     for (int i = 0; i < (*batch)->count; i++) {
         const ij_loader_item *item = &(*batch)->items[i];
-        t->images[i] = (ij_jepa_image){.offset = item->offset, .width = item->width, .height = item->height, .channels = (*batch)->channels, .crop_x = item->crop.x,
-                                       .crop_y = item->crop.y, .crop_w = item->crop.w, .crop_h = item->crop.h, .sample = (uint32_t)item->sample};
+        t->images[i] = (ij_jepa_image){.offset = item->offset,
+                                       .width = item->width,
+                                       .height = item->height,
+                                       .channels = (*batch)->channels,
+                                       .crop_x = item->crop.x,
+                                       .crop_y = item->crop.y,
+                                       .crop_w = item->crop.w,
+                                       .crop_h = item->crop.h,
+                                       .sample = (uint32_t)item->sample};
     }
     return IJ_OK;
 }
 
 static ij_step_scalars scalars_of(const ij_trainer *t) {
     const ij_train_config *c = &t->config;
-    return (ij_step_scalars){.seed = c->seed, .epoch = (uint32_t)(t->step / c->schedule.steps_per_epoch), .step = (uint64_t)t->step,
-                             .lr = ij_schedule_lr(&c->schedule, t->step), .weight_decay = ij_schedule_weight_decay(&c->schedule, t->step),
-                             .momentum = ij_schedule_momentum(&c->schedule, t->step), .beta1 = c->beta1, .beta2 = c->beta2, .eps = c->eps, .clip_norm = c->clip_norm};
+    return (ij_step_scalars){.seed = c->seed,
+                             .epoch = (uint32_t)(t->step / c->schedule.steps_per_epoch),
+                             .step = (uint64_t)t->step,
+                             .lr = ij_schedule_lr(&c->schedule, t->step),
+                             .weight_decay = ij_schedule_weight_decay(&c->schedule, t->step),
+                             .momentum = ij_schedule_momentum(&c->schedule, t->step),
+                             .beta1 = c->beta1,
+                             .beta2 = c->beta2,
+                             .eps = c->eps,
+                             .clip_norm = c->clip_norm};
 }
 
 static ij_status queue_step(ij_trainer *t, ij_error *err) {

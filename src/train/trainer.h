@@ -23,8 +23,8 @@ typedef struct ij_trainer_options {
 
 typedef struct ij_progress {
     int64_t step, steps, epoch, epochs;
-    ij_step_result result;   /* of the newest finished step */
-    double trivial_loss;     /* NaN before the first look */
+    ij_step_result result; /* of the newest finished step */
+    double trivial_loss;   /* NaN before the first look */
     double lr, weight_decay, momentum;
     double images_per_second, seconds_left;
     const char *verdict, *reason; /* "" before the first look */

@@ -23,9 +23,7 @@ const char *ij_verdict_name(ij_verdict verdict) {
     return names[verdict];
 }
 
-static double middle(double a, double b, double c) {
-    return fmax(fmin(a, b), fmin(fmax(a, b), c));
-}
+static double middle(double a, double b, double c) { return fmax(fmin(a, b), fmin(fmax(a, b), c)); }
 
 typedef enum sign { RATIO, TRIVIAL, RANK, COSINE, VARIANCE } sign;
 

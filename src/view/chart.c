@@ -26,21 +26,15 @@ typedef struct frame {
 
 static const ij_color palette[] = {0x2166ac, 0xd6604d, 0x3a9150, 0x8856a7, 0xc08a1e, 0x17828f};
 
-static double scaled(const axis *a, double value) {
-    return a->log ? log10(value) : value;
-}
+static double scaled(const axis *a, double value) { return a->log ? log10(value) : value; }
 
-static bool drawable(const axis *a, double value) {
-    return fabs(value) < 1e300 && (!a->log || value > 0);
-}
+static bool drawable(const axis *a, double value) { return fabs(value) < 1e300 && (!a->log || value > 0); }
 
 static float pixel(const axis *a, double value) {
     return (float)(a->begin + (scaled(a, value) - a->low) / (a->high - a->low) * (a->end - a->begin));
 }
 
-static double x_of(const ij_chart_series *series, int64_t i) {
-    return series->x ? series->x[i] : (double)i;
-}
+static double x_of(const ij_chart_series *series, int64_t i) { return series->x ? series->x[i] : (double)i; }
 
 /* The step of 1, 2 or 5 times a power of ten that divides `range` into about `count` parts. */
 static double nice_step(double range, int count) {

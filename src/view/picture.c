@@ -45,9 +45,7 @@ static inline void blend(uint8_t *pixel, ij_color color, int weight) {
     }
 }
 
-static int clamp(int value, int low, int high) {
-    return value < low ? low : value > high ? high : value;
-}
+static int clamp(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
 
 void ij_picture_fill(ij_picture *picture, int x, int y, int width, int height, ij_color color, float opacity) {
     int left = clamp(x, 0, picture->width), right = clamp(x + width, left, picture->width);
@@ -71,9 +69,7 @@ typedef struct box {
 } box;
 
 /* Far points (and NaN) would leave the range of int and of a float's square. */
-static bool is_near(ij_point p) {
-    return fabsf(p.x) < 1e6f && fabsf(p.y) < 1e6f;
-}
+static bool is_near(ij_point p) { return fabsf(p.x) < 1e6f && fabsf(p.y) < 1e6f; }
 
 /* Pixels that a line of half width `reach` from a to b can touch. */
 static box box_of(const ij_picture *picture, ij_point a, ij_point b, float reach) {
@@ -141,9 +137,7 @@ float ij_picture_text_width(float size, const char *text) {
     return width > 0 ? (width - IJ_FONT_GAP) * size / IJ_FONT_CAPITAL : 0;
 }
 
-static int grid(char c) {
-    return c >= 'A' ? c - 'A' + 10 : c - '0';
-}
+static int grid(char c) { return c >= 'A' ? c - 'A' + 10 : c - '0'; }
 
 /* (dx, dy) is the unit vector of the base line; the letters' up is (dy, -dx). */
 static void draw_text(ij_picture *picture, float x, float y, float size, ij_align align, ij_color color, const char *text, float dx,

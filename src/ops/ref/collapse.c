@@ -45,7 +45,8 @@ static double column_mean(const double *z, int64_t rows, int64_t dim, int64_t co
     return mean;
 }
 
-void ref_vicreg(const double *z, double *loss, double *dz, int64_t rows, int64_t dim, double weight, double covariance_weight, double gamma, double eps) {
+void ref_vicreg(const double *z, double *loss, double *dz, int64_t rows, int64_t dim, double weight, double covariance_weight, double gamma,
+                double eps) {
     double variance = 0, covariance = 0, n1 = (double)(rows - 1);
     for (int64_t i = 0; i < dim; i++) {
         double mean_i = column_mean(z, rows, dim, i);

@@ -25,12 +25,8 @@ static philox_words draw(const sampler *s, uint32_t number) {
     return philox(s->params->seed_low, s->params->seed_high, PHILOX_STREAM_MASK, s->sample, s->params->epoch, number);
 }
 
-static uint32_t pick_target_size(const sampler *s, uint32_t word) {
-    return s->table[philox_below(word, MASKS_SIZES)];
-}
-static uint32_t pick_context_size(const sampler *s, uint32_t word) {
-    return s->table[MASKS_SIZES + philox_below(word, MASKS_SIZES)];
-}
+static uint32_t pick_target_size(const sampler *s, uint32_t word) { return s->table[philox_below(word, MASKS_SIZES)]; }
+static uint32_t pick_context_size(const sampler *s, uint32_t word) { return s->table[MASKS_SIZES + philox_below(word, MASKS_SIZES)]; }
 
 /* A block at a random place; `spare` is 1 where the last place counts. */
 static rect place(const sampler *s, uint32_t size, philox_words d, uint32_t spare) {
@@ -38,9 +34,7 @@ static rect place(const sampler *s, uint32_t size, philox_words d, uint32_t spar
     return (rect){(int)philox_below(d.y, s->plan.grid_h - h + spare), (int)philox_below(d.z, s->plan.grid_w - w + spare), (int)h, (int)w};
 }
 
-static int64_t patches_of(const sampler *s) {
-    return (int64_t)s->plan.grid_h * s->plan.grid_w;
-}
+static int64_t patches_of(const sampler *s) { return (int64_t)s->plan.grid_h * s->plan.grid_w; }
 
 static void paint(const sampler *s, uint8_t *mask, rect r, uint8_t value) {
     for (int y = r.top; y < r.top + r.h; y++)

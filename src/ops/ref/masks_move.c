@@ -14,9 +14,7 @@ void ref_add_positions(double *x, const double *pos, const uint32_t *rows, int64
     }
 }
 
-static int64_t pred_rows(const ref_lists *lists) {
-    return lists->pred_offsets[lists->batch * lists->blocks];
-}
+static int64_t pred_rows(const ref_lists *lists) { return lists->pred_offsets[lists->batch * lists->blocks]; }
 
 void ref_predictor_input(const ref_lists *lists, const double *embed, const double *mask_token, const double *pos, double *out,
                          int64_t dim) {

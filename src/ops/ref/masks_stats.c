@@ -14,12 +14,8 @@ typedef struct measure {
     masks_stats *out;
 } measure;
 
-static double lower(double a, double b) {
-    return a < b ? a : b;
-}
-static double higher(double a, double b) {
-    return a > b ? a : b;
-}
+static double lower(double a, double b) { return a < b ? a : b; }
+static double higher(double a, double b) { return a > b ? a : b; }
 
 static void add_image(measure *m, int64_t image) {
     masks_stats *out = m->out;

@@ -24,9 +24,7 @@ static look look_at(double start, double size, int source, int outputs, int i) {
     return l;
 }
 
-static double weight(look l, int pixel, bool bicubic) {
-    return filter((pixel + 0.5 - l.centre) / l.stretch, bicubic);
-}
+static double weight(look l, int pixel, bool bicubic) { return filter((pixel + 0.5 - l.centre) / l.stretch, bicubic); }
 
 static double resized(const patches_desc *desc, const uint8_t *pixels, const struct patches_crop *crop, int y, int x, int channel) {
     look down = look_at((double)crop->y, (double)crop->h, (int)crop->height, desc->image_h, y);

@@ -23,5 +23,6 @@ void ref_mean_rows(const double *x, const uint32_t *offsets, double *pooled, int
 void ref_mean_rows_bwd(const double *dpooled, const uint32_t *offsets, double *dx, int64_t sequences, int64_t dim, bool add) {
     for (int64_t s = 0; s < sequences; s++)
         for (int64_t r = offsets[s]; r < offsets[s + 1]; r++)
-            for (int64_t d = 0; d < dim; d++) dx[r * dim + d] = (add ? dx[r * dim + d] : 0) + dpooled[s * dim + d] / (offsets[s + 1] - offsets[s]);
+            for (int64_t d = 0; d < dim; d++)
+                dx[r * dim + d] = (add ? dx[r * dim + d] : 0) + dpooled[s * dim + d] / (offsets[s + 1] - offsets[s]);
 }
