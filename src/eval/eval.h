@@ -1,5 +1,5 @@
-/* What a trained encoder is worth: kNN and a linear probe on its frozen features, beside what costs nothing.      layer: eval; uses: base,
- * data, gpu, model, train
+/* What a trained encoder is worth: kNN and a linear probe on its frozen features, beside what costs nothing.
+ * layer: eval; uses: base, data, gpu, model, train
  *
  * Rows of the table: the trained target encoder (mean over patches, Assran et al. 2023, appendix A.2), the same architecture at its random
  * initialisation (the run's seed), raw pixels. A representation is worth its training when it beats both. */

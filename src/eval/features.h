@@ -1,5 +1,5 @@
-/* Features of a whole data set, from any number of extractors in one pass over its pictures.       layer: eval; uses: base, data, gpu, ops,
- * model */
+/* Features of a whole data set, from any number of extractors in one pass over its pictures.
+ * layer: eval; uses: base, data, gpu, ops, model */
 #ifndef IJ_EVAL_FEATURES_H
 #define IJ_EVAL_FEATURES_H
 

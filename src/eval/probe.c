@@ -13,8 +13,8 @@
 #define BLOCK_BYTES ((int64_t)64 << 20) /* of a block of rows, and of its logits: every device can bind that */
 #define ROWS_A_PIECE 1024
 
-/* A fit ends when an iteration gains less than this part of the loss. On 60,000 x 192 features ten times less doubled the time and
- * moved the test accuracy by less than 0.1 points. */
+/* A fit ends when an iteration gains less than this part of the loss. With 1e-7 for both, 60,000 x 192 features took 593 evaluations
+ * instead of 154, for 83.35 % on the test images instead of 83.30 %. */
 #define GAIN_CHOOSE 1e-4
 #define GAIN_FINAL 1e-5
 
