@@ -109,14 +109,18 @@ stop() {
     tries=0
     until [ "$tries" -gt 300 ] || { [ -f "$work/run/log.csv" ] && [ "$(wc -l <"$work/run/log.csv")" -gt 3 ]; }; do sleep 0.1; tries=$((tries + 1)); done
     kill -s "$1" $process
+    [ -z "${3:-}" ] || kill -s "$1" $process 2>/dev/null # as timeout(1) does: the process, then its group
     wait $process
     got=$?
     checks=$((checks + 1))
     [ "$got" = "$2" ] || fail "SIG$1: exit code $got, expected $2"
+    cp "$work/err" "$work/said"
+    holds "SIG$1 $3 says that it saved" grep -q 'a checkpoint is saved' "$work/said"
     holds "SIG$1 leaves a checkpoint" sh -c "ls '$work'/run/checkpoints/step-*.safetensors"
 }
-stop TERM 143
-stop INT 130
+stop TERM 143 ""
+stop INT 130 ""
+stop INT 130 twice
 steps=$(($(wc -l <"$work/run/log.csv") - 1 + 7))
 expect 1 'hint: --resume continues it' train $tiny --out "$work/run"
 expect 0 'resumed from' train --resume --out "$work/run" --steps $steps
