@@ -25,6 +25,14 @@ struct optim_step {
 };
 #define OPTIM_STEP_FLOATS 12
 
+/* Loss scale, on the device and in checkpoints. */
+struct optim_scale {
+    float scale;   /* a power of two */
+    float inverse; /* 1 / scale */
+    uint good;     /* finite steps in a row since the scale last changed */
+    uint skipped;  /* steps that were not finite, in all */
+};
+
 struct optim_push {
     uint first, count; /* in loads of WIDTH elements */
 };

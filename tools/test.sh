@@ -54,20 +54,16 @@ use_main() { [ "$main" = system ] || export VK_DRIVER_FILES=$IJEPA_TEST_ICD/$mai
 
 # The program as a user meets it; then a short run: train, continue, evaluate, features by the sample that a reader would copy.
 step_program() {
-    local ijepa=$builds/ijepa work record
+    local ijepa=$builds/ijepa record
     use_main
-    work=$(mktemp -d)
-    trap 'rm -rf "${work:-}"; trap - RETURN' RETURN
     "$ijepa" devices || return
     for record in tests/data/*.safetensors; do "$ijepa" replay "$record" || return; done
     "$ijepa" selftest --small || return
     sh tests/test_cli.sh "$ijepa"
 }
 step_short_run() {
-    local ijepa=$builds/ijepa work data=/usr/share/datasets/fashion-mnist
+    local ijepa=$builds/ijepa data=/usr/share/datasets/fashion-mnist
     use_main
-    work=$(mktemp -d)
-    trap 'rm -rf "${work:-}"; trap - RETURN' RETURN
     [ -e $data/train-images-idx3-ubyte.gz ] || { echo "no $data: apt install dataset-fashion-mnist"; return 1; }
     "$ijepa" train samples/configs/fashion-mnist.yaml --out "$work/run" --steps 20 || return
     "$ijepa" train --resume --out "$work/run" --steps 30 || return
@@ -84,9 +80,7 @@ step_kill_and_resume() {
 
 # An installed library must be enough for the samples: header, pkg-config file and library, nothing of the tree.
 step_install() {
-    local work sample
-    work=$(mktemp -d)
-    trap 'rm -rf "${work:-}"; trap - RETURN' RETURN
+    local sample
     cmake -G Ninja -B build/test/shared -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DIJ_TESTS=OFF -DIJ_SPIRV_FOLDER="$top/$builds/spirv" -DCMAKE_INSTALL_PREFIX="$work" &&
         ninja -C build/test/shared -j "$jobs" install || return
     PKG_CONFIG_PATH=$(find "$work" -name pkgconfig)
@@ -110,9 +104,7 @@ step_sanitizers() {
 
 step_fuzz() { # IJEPA_FUZZ_SECONDS [20] for each target
     build fuzz -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DIJ_SANITIZE=ON -DIJ_FUZZ=ON -DIJ_TESTS=OFF -DIJ_SPIRV_FOLDER="$top/$builds/spirv" || return
-    local source name work
-    work=$(mktemp -d)
-    trap 'rm -rf "${work:-}"; trap - RETURN' RETURN
+    local source name
     mkdir -p "$work/yaml" "$work/image" "$work/safetensors" "$work/npy" "$work/idx"
     cp samples/configs/*.yaml "$work/yaml"
     cp tests/data/images/* "$work/image" 2>/dev/null || true
@@ -159,8 +151,8 @@ run_step() { # name; appends name, pass|fail|skip, seconds, what to the results
         return 0
     fi
     begin=$(date +%s.%N)
-    # A subshell of its own: what a step exports ends with it.
-    if ! (set +e; "step_$name") </dev/null >"$logs/$name.log" 2>&1; then what=fail; fi
+    # A subshell of its own, and a folder $work: what a step exports and writes there ends with it.
+    if ! (set +e; work=$(mktemp -d); trap 'rm -rf "$work"' EXIT; "step_$name") </dev/null >"$logs/$name.log" 2>&1; then what=fail; fi
     end=$(date +%s.%N)
     printf '  %-20s %s %7.1f s\n' "$name" "$what" "$(awk "BEGIN { print $end - $begin }")"
     { grep -hE '^[0-9]+%: Checks: ' "$logs/$name.log" || true; } | sed 's/^/      /'

@@ -197,9 +197,116 @@ static void describe(VkPhysicalDevice physical, gpu_info *info) {
     info->refused = why_refused(info, family, &features12);
 }
 
+/* ---- what multiplies matrices ---- */
+
+static bool element_of(VkComponentTypeKHR type, gpu_element *out) {
+    *out = type == VK_COMPONENT_TYPE_BFLOAT16_KHR ? GPU_BF16 : GPU_F16;
+    return type == VK_COMPONENT_TYPE_FLOAT16_KHR || type == VK_COMPONENT_TYPE_BFLOAT16_KHR;
+}
+
+static bool wanted(const gpu_info *info, gpu_element element) { return element == GPU_BF16 ? info->bf16 : info->f16; }
+
+/* Every sType must be set before the call: drivers crash otherwise (Vulkan-Docs issue 2613). */
+static void list_shapes(VkInstance instance, VkPhysicalDevice physical, gpu_info *info) {
+    PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR list =
+        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)vkGetInstanceProcAddr(instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
+    VkCooperativeMatrixPropertiesKHR found[128];
+    uint32_t count = IJ_COUNT(found);
+    memset(found, 0, sizeof found);
+    for (uint32_t i = 0; i < count; i++) found[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
+    if (!list || list(physical, &count, found) < 0) return;
+    for (uint32_t i = 0; i < count && info->shape_count < GPU_SHAPES_MAX; i++) {
+        const VkCooperativeMatrixPropertiesKHR *p = &found[i];
+        gpu_element element;
+        if (p->scope != VK_SCOPE_SUBGROUP_KHR || p->saturatingAccumulation || p->AType != p->BType || !element_of(p->AType, &element) ||
+            p->CType != VK_COMPONENT_TYPE_FLOAT32_KHR || p->ResultType != VK_COMPONENT_TYPE_FLOAT32_KHR || !wanted(info, element))
+            continue;
+        info->shapes[info->shape_count++] = (gpu_matrix_shape){element, p->MSize, p->NSize, p->KSize};
+    }
+}
+
+/* A name in the extension list says little (one driver lists this extension with no shape in it), so everything that the
+ * kernels use is asked for, and the list must have shapes at workgroup scope. */
+static void list_flexible(VkInstance instance, VkPhysicalDevice physical, gpu_info *info) {
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV has = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &has};
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    if (!has.cooperativeMatrixWorkgroupScope || !has.cooperativeMatrixFlexibleDimensions || !has.cooperativeMatrixConversions ||
+        !has.cooperativeMatrixPerElementOperations || !has.cooperativeMatrixReductions || !has.cooperativeMatrixTensorAddressing ||
+        !has.cooperativeMatrixBlockLoads)
+        return;
+    PFN_vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV list =
+        (PFN_vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV)vkGetInstanceProcAddr(
+            instance, "vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV");
+    VkCooperativeMatrixFlexibleDimensionsPropertiesNV found[128];
+    uint32_t count = IJ_COUNT(found);
+    memset(found, 0, sizeof found);
+    for (uint32_t i = 0; i < count; i++) found[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_FLEXIBLE_DIMENSIONS_PROPERTIES_NV;
+    if (!list || list(physical, &count, found) < 0) return;
+    for (uint32_t i = 0; i < count && info->flexible_count < GPU_SHAPES_MAX; i++) {
+        const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *p = &found[i];
+        gpu_element element;
+        if (p->scope != VK_SCOPE_WORKGROUP_KHR || p->saturatingAccumulation || p->AType != p->BType || !element_of(p->AType, &element) ||
+            p->CType != VK_COMPONENT_TYPE_FLOAT32_KHR || p->ResultType != VK_COMPONENT_TYPE_FLOAT32_KHR || !wanted(info, element))
+            continue;
+        info->flexible[info->flexible_count++] =
+            (gpu_matrix_flexible){element, p->MGranularity, p->NGranularity, p->KGranularity, p->workgroupInvocations};
+    }
+    VkPhysicalDeviceCooperativeMatrix2PropertiesNV limits = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_PROPERTIES_NV};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &limits};
+    vkGetPhysicalDeviceProperties2(physical, &properties);
+    info->flexible_reserved_bytes = limits.cooperativeMatrixWorkgroupScopeReservedSharedMemory;
+    info->flexible_dimension_max = limits.cooperativeMatrixFlexibleDimensionsMaxDimension;
+}
+
+static uint32_t count_cores(VkPhysicalDevice physical) {
+    VkPhysicalDeviceShaderSMBuiltinsPropertiesNV nvidia = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
+    VkPhysicalDeviceShaderCorePropertiesAMD amd = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_AMD};
+    VkPhysicalDeviceShaderCoreProperties2AMD amd2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+    bool is_nvidia = has_extension(physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME);
+    if (is_nvidia)
+        properties.pNext = &nvidia;
+    else if (has_extension(physical, VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME))
+        properties.pNext = &amd2;
+    else if (has_extension(physical, VK_AMD_SHADER_CORE_PROPERTIES_EXTENSION_NAME))
+        properties.pNext = &amd;
+    else
+        return 0;
+    vkGetPhysicalDeviceProperties2(physical, &properties);
+    if (is_nvidia) return nvidia.shaderSMCount;
+    if (amd2.activeComputeUnitCount) return amd2.activeComputeUnitCount;
+    return amd.shaderEngineCount * amd.shaderArraysPerEngineCount * amd.computeUnitsPerShaderArray;
+}
+
+/* Matrix extensions need a device of Vulkan 1.3 (their modules are SPIR-V 1.6), f16 arithmetic and the Vulkan memory model. */
+static void describe_matrices(VkInstance instance, VkPhysicalDevice physical, uint32_t off, gpu_info *info) {
+    if (info->refused) return;
+    VkPhysicalDeviceVulkan12Features has = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
+    VkPhysicalDeviceShaderBfloat16FeaturesKHR bfloat = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &has};
+    bool coopmat = has_extension(physical, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
+    if (coopmat) matrix.pNext = has.pNext, has.pNext = &matrix;
+    if (has_extension(physical, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) bfloat.pNext = has.pNext, has.pNext = &bfloat;
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    info->f16 = has.shaderFloat16 && !(off & GPU_OFF_F16);
+    info->bf16 = bfloat.shaderBFloat16Type && bfloat.shaderBFloat16CooperativeMatrix && !(off & GPU_OFF_BF16);
+    info->cores = count_cores(physical);
+    bool modern = info->api_major > 1 || info->api_minor >= 3;
+    if (!coopmat || !matrix.cooperativeMatrix || !has.vulkanMemoryModel || !modern || (off & GPU_OFF_COOPMAT)) {
+        info->bf16 = false;
+        return;
+    }
+    list_shapes(instance, physical, info);
+    if (!(off & GPU_OFF_COOPMAT2) && has_extension(physical, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME))
+        list_flexible(instance, physical, info);
+}
+
 #define DEVICES_MAX 64
 
-static ij_status enumerate(gpu_device *device, VkPhysicalDevice physical[DEVICES_MAX], gpu_info *infos, uint32_t *count, ij_error *err) {
+static ij_status enumerate(gpu_device *device, uint32_t off, VkPhysicalDevice physical[DEVICES_MAX], gpu_info *infos, uint32_t *count,
+                           ij_error *err) {
     *count = DEVICES_MAX;
     VkResult result = vkEnumeratePhysicalDevices(device->instance, count, physical);
     if (result < 0) return gpu_vk_fail(NULL, result, "listing devices", err);
@@ -207,7 +314,10 @@ static ij_status enumerate(gpu_device *device, VkPhysicalDevice physical[DEVICES
         ij_fail(err, IJ_ERROR_DEVICE, "no Vulkan device: the loader found no driver");
         return ij_hint(err, "Debian, Ubuntu: apt install mesa-vulkan-drivers (it has lavapipe, which runs on any CPU)");
     }
-    for (uint32_t i = 0; i < *count; i++) describe(physical[i], &infos[i]);
+    for (uint32_t i = 0; i < *count; i++) {
+        describe(physical[i], &infos[i]);
+        describe_matrices(device->instance, physical[i], off, &infos[i]);
+    }
     return IJ_OK;
 }
 
@@ -219,7 +329,7 @@ ij_status gpu_list(bool validation, gpu_info **infos, int *count, ij_error *err)
     *count = 0;
     IJ_TRY(ij_alloc(infos, DEVICES_MAX, sizeof **infos, "device list", err));
     ij_status status = make_instance(&device, validation, err);
-    if (status == IJ_OK) status = enumerate(&device, physical, *infos, &found, err);
+    if (status == IJ_OK) status = enumerate(&device, 0, physical, *infos, &found, err);
     destroy_instance(&device);
     if (status != IJ_OK) {
         free(*infos);
@@ -275,16 +385,47 @@ static ij_status make_device(gpu_device *device, bool compile_only, ij_error *er
     VkPhysicalDeviceVulkan12Features features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
                                                    .timelineSemaphore = VK_TRUE};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &features12};
-    const char *extensions[4];
+    const char *extensions[8];
     uint32_t extension_count = 0;
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+                                                           .cooperativeMatrix = VK_TRUE};
+    VkPhysicalDeviceShaderBfloat16FeaturesKHR bfloat = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR,
+                                                        .shaderBFloat16Type = VK_TRUE,
+                                                        .shaderBFloat16CooperativeMatrix = VK_TRUE};
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV matrix2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV,
+                                                            .cooperativeMatrixWorkgroupScope = VK_TRUE,
+                                                            .cooperativeMatrixFlexibleDimensions = VK_TRUE,
+                                                            .cooperativeMatrixReductions = VK_TRUE,
+                                                            .cooperativeMatrixConversions = VK_TRUE,
+                                                            .cooperativeMatrixPerElementOperations = VK_TRUE,
+                                                            .cooperativeMatrixTensorAddressing = VK_TRUE,
+                                                            .cooperativeMatrixBlockLoads = VK_TRUE};
+    VkPhysicalDevice16BitStorageFeatures storage16 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
+                                                      .storageBuffer16BitAccess = VK_TRUE};
     if (has_extension(device->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) {
         VkPhysicalDeviceFeatures2 query = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &control};
         vkGetPhysicalDeviceFeatures2(device->physical, &query);
         device->subgroup_control = control.subgroupSizeControl;
+        device->full_subgroups = control.subgroupSizeControl && control.computeFullSubgroups;
         if (device->subgroup_control) {
             extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
             features12.pNext = &control;
         }
+    }
+    const gpu_info *has = &device->info;
+    features12.shaderFloat16 = has->f16;
+    if (has->shape_count) {
+        extensions[extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+        features12.vulkanMemoryModel = VK_TRUE;
+        matrix.pNext = features12.pNext, features12.pNext = &matrix;
+    }
+    if (has->bf16) {
+        extensions[extension_count++] = VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME;
+        bfloat.pNext = features12.pNext, features12.pNext = &bfloat;
+    }
+    if (has->flexible_count) { /* its tensors are addressed as arrays of 16-bit elements */
+        extensions[extension_count++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
+        matrix2.pNext = features12.pNext, storage16.pNext = &matrix2, features12.pNext = &storage16;
     }
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executable = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
@@ -337,7 +478,7 @@ ij_status gpu_device_open(const gpu_device_desc *desc, gpu_device **out, ij_erro
     ij_status status = IJ_OK;
     IJ_TRY_GOTO(ij_alloc(&infos, DEVICES_MAX, sizeof *infos, "device list", err), done);
     IJ_TRY_GOTO(make_instance(device, desc->validation, err), done);
-    IJ_TRY_GOTO(enumerate(device, physical, infos, &count, err), done);
+    IJ_TRY_GOTO(enumerate(device, desc->off, physical, infos, &count, err), done);
     IJ_TRY_GOTO(gpu_choose(infos, (int)count, desc->select, &chosen, err), done);
     device->info = infos[chosen];
     device->physical = physical[chosen];
@@ -355,6 +496,7 @@ done:
 
 void gpu_device_close(gpu_device *device) {
     if (!device) return;
+    if (device->slot && device->slot_destroy) device->slot_destroy(device->slot);
     if (device->handle) {
         if (device->submitted) device->vk.vkDeviceWaitIdle(device->handle);
         gpu_cache_save(device);
@@ -369,6 +511,13 @@ void gpu_device_close(gpu_device *device) {
     destroy_instance(device);
     free(device);
 }
+
+void **gpu_device_slot(gpu_device *device, void (*destroy)(void *)) {
+    device->slot_destroy = destroy;
+    return &device->slot;
+}
+
+const char *gpu_device_cache(const gpu_device *device) { return device->cache_folder; }
 
 const gpu_info *gpu_device_info(const gpu_device *device) { return &device->info; }
 

@@ -8,7 +8,8 @@
  *   gpu_submit, gpu_wait     replays it, as often as wanted; between the two the host is free
  *
  * Invariants
- *   1. A tensor is (arena, block, offset, bytes); offsets are multiples of 256; a tensor never crosses a block.
+ *   1. A tensor is (arena, block, offset, bytes, element); offsets are multiples of 512, so that half of one is a multiple of 256, the
+ *      largest alignment a device may ask for; a tensor never crosses a block.
  *   2. Which bindings a kernel reads and writes is read from its SPIR-V (readonly / writeonly), never declared twice.
  *   3. A barrier stands between two dispatches exactly when they touch overlapping bytes and one of them writes.
  *   4. A submission is split by estimated flops, so that no driver's watchdog ends it.
@@ -28,6 +29,29 @@ typedef struct gpu_device gpu_device;
 
 typedef enum gpu_kind { GPU_KIND_OTHER, GPU_KIND_INTEGRATED, GPU_KIND_DISCRETE, GPU_KIND_VIRTUAL, GPU_KIND_CPU } gpu_kind;
 
+/* How the elements of a tensor are stored. f16 and bf16 tensors are matrices [rows, columns] whose rows are padded with zeros to
+ * a multiple of 8 elements (16 bytes): see gpu_row. Words are f32 or u32, and bytes count as words. */
+typedef enum gpu_element { GPU_WORD, GPU_F16, GPU_BF16 } gpu_element;
+
+/* A shape of matrix that a subgroup multiplies at once (VK_KHR_cooperative_matrix): c [m, n] f32 += a [m, k] b [k, n]. */
+typedef struct gpu_matrix_shape {
+    gpu_element element; /* of a and b */
+    uint32_t m, n, k;
+} gpu_matrix_shape;
+
+/* A family of shapes that a whole workgroup multiplies at once (VK_NV_cooperative_matrix2): any multiple of the granularities. */
+typedef struct gpu_matrix_flexible {
+    gpu_element element;
+    uint32_t m, n, k, invocations;
+} gpu_matrix_flexible;
+#define GPU_SHAPES_MAX 16
+
+/* Steps of the ladder that can be switched off, to find out which one a driver gets wrong, or for tests. */
+#define GPU_OFF_F16 1u      /* arithmetic and matrices in f16; the packed storage needs nothing of the device and stays */
+#define GPU_OFF_BF16 2u     /* matrices in bf16, likewise */
+#define GPU_OFF_COOPMAT 4u  /* matrices of a subgroup, and of a workgroup */
+#define GPU_OFF_COOPMAT2 8u /* matrices of a workgroup */
+
 typedef struct gpu_info {
     char name[256];
     char driver[512];  /* driver name and version text */
@@ -46,6 +70,12 @@ typedef struct gpu_info {
     uint64_t heap_bytes;   /* largest device-local heap */
     uint64_t budget_bytes; /* what may still be used of it, where the driver tells; else heap_bytes */
     double tick_ns;        /* of a timestamp; 0: no timestamps */
+    bool f16, bf16;        /* shaders may compute in f16; matrices may be bf16 */
+    gpu_matrix_shape shapes[GPU_SHAPES_MAX]; /* with f32 sums, at subgroup scope; none: no cooperative matrices */
+    uint32_t shape_count;
+    gpu_matrix_flexible flexible[GPU_SHAPES_MAX]; /* with f32 sums, at workgroup scope, only where all that goes with them is there */
+    uint32_t flexible_count, flexible_reserved_bytes, flexible_dimension_max;
+    uint32_t cores;        /* streaming multiprocessors, compute units; 0: the driver does not say */
     const char *refused;   /* why this device cannot be used; NULL: it can */
 } gpu_info;
 
@@ -55,6 +85,7 @@ typedef struct gpu_device_desc {
     const char *cache_folder; /* where compiled pipelines are kept [not kept] */
     bool compile_only;        /* pipelines are made and keep what gpu_statistics tells; memory is not allocated, commands are not
                                * recorded, submitting is a programmer's error: a driver without hardware will do */
+    uint32_t off;             /* GPU_OFF_ bits [everything the device has] */
 } gpu_device_desc;
 
 /* All devices of all drivers. *infos is one allocation, free() it. No driver at all is IJ_ERROR_DEVICE with a hint. */
@@ -66,6 +97,13 @@ ij_status gpu_choose(const gpu_info *infos, int count, const char *select, int *
 ij_status gpu_device_open(const gpu_device_desc *desc, gpu_device **out, ij_error *err);
 void gpu_device_close(gpu_device *device); /* after everything made from it is gone; NULL is fine */
 const gpu_info *gpu_device_info(const gpu_device *device);
+
+/* One pointer that the layer above keeps with the device (what it has learnt about it): *slot is NULL at first; destroy is called
+ * with it before the device is closed. */
+void **gpu_device_slot(gpu_device *device, void (*destroy)(void *));
+
+/* Where caches are kept, "" if nowhere. */
+const char *gpu_device_cache(const gpu_device *device);
 
 /* Messages of the validation layers so far, and the first one's text ("" if none). */
 int gpu_device_messages(const gpu_device *device, const char **first);
@@ -84,7 +122,14 @@ typedef struct gpu_tensor {
     gpu_arena *arena;
     uint32_t block;
     uint64_t offset, bytes;
+    gpu_element element;
 } gpu_tensor;
+
+/* Elements from one row of a matrix to the next, and bytes of such a matrix. */
+static inline uint64_t gpu_row(gpu_element element, uint64_t columns) { return element == GPU_WORD ? columns : (columns + 7) / 8 * 8; }
+static inline uint64_t gpu_matrix_bytes(gpu_element element, uint64_t rows, uint64_t columns) {
+    return (element == GPU_WORD ? 4 : 2) * rows * gpu_row(element, columns);
+}
 
 ij_status gpu_arena_create(gpu_device *device, const char *name, gpu_memory memory, gpu_arena **out, ij_error *err);
 void gpu_arena_destroy(gpu_arena *arena); /* NULL is fine; the device must be idle */
@@ -92,6 +137,10 @@ void gpu_arena_destroy(gpu_arena *arena); /* NULL is fine; the device must be id
 /* Reserves bytes (rounded up to 16) before the commit. `what` names the tensor in errors. Fails when it exceeds what one
  * binding may span, or after the commit. */
 ij_status gpu_reserve(gpu_arena *arena, uint64_t bytes, const char *what, gpu_tensor *out, ij_error *err);
+
+/* The same for a matrix [rows, columns]; the tensor knows its element. */
+ij_status gpu_reserve_matrix(gpu_arena *arena, gpu_element element, uint64_t rows, uint64_t columns, const char *what, gpu_tensor *out,
+                             ij_error *err);
 
 /* Scratch reuse: what is reserved after a rewind overlays what was reserved after the mark. The arena's size is the maximum. */
 typedef struct gpu_mark {
@@ -133,7 +182,11 @@ typedef struct gpu_kernel_desc {
     uint32_t specs[GPU_SPECS_MAX]; /* values of constant_id 0 .. spec_count - 1; floats by their bits */
     uint32_t spec_count;
     uint32_t subgroup_size; /* required size [any] */
+    bool full_subgroups;    /* required: no invocation of a subgroup may be missing (cooperative matrices) */
 } gpu_kernel_desc;
+
+/* Whether this build has the shader: a variant that needs an extension is left out where the shader compiler does not know it. */
+bool gpu_shader_exists(const char *name);
 
 /* The pipeline for desc, compiled at most once per device. Owned by the device. */
 ij_status gpu_kernel_get(gpu_device *device, const gpu_kernel_desc *desc, gpu_kernel **out, ij_error *err);

@@ -15,6 +15,8 @@ static const gpu_shader *find_shader(const char *name) {
     return NULL;
 }
 
+bool gpu_shader_exists(const char *name) { return find_shader(name) != NULL; }
+
 static ij_status make_layout(gpu_device *device, gpu_kernel *kernel, ij_error *err) {
     VkDescriptorSetLayoutBinding bindings[GPU_BINDINGS_MAX];
     for (uint32_t i = 0; i < kernel->binding_count; i++)
@@ -49,6 +51,9 @@ static ij_status make_pipeline(gpu_device *device, const gpu_shader *shader, gpu
                                         .flags = device->compile_only ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0,
                                         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                                                   .pNext = sized ? &size : NULL,
+                                                  .flags = kernel->desc.full_subgroups && device->full_subgroups
+                                                               ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT
+                                                               : 0,
                                                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                                                   .module = module,
                                                   .pName = "main",
@@ -71,7 +76,7 @@ ij_status gpu_kernel_get(gpu_device *device, const gpu_kernel_desc *desc, gpu_ke
     assert(desc->spec_count <= GPU_SPECS_MAX);
     for (gpu_kernel *kernel = device->kernels; kernel; kernel = kernel->next)
         if (strcmp(kernel->shader, desc->shader) == 0 && kernel->desc.spec_count == desc->spec_count &&
-            kernel->desc.subgroup_size == desc->subgroup_size && memcmp(kernel->desc.specs, desc->specs, 4 * desc->spec_count) == 0) {
+            kernel->desc.subgroup_size == desc->subgroup_size && kernel->desc.full_subgroups == desc->full_subgroups && memcmp(kernel->desc.specs, desc->specs, 4 * desc->spec_count) == 0) {
             *out = kernel;
             return IJ_OK;
         }
@@ -130,6 +135,7 @@ void gpu_kernels_destroy(gpu_device *device) {
 ij_status gpu_cache_load(gpu_device *device, const char *folder, ij_error *err) {
     void *data = NULL;
     size_t bytes = 0;
+    snprintf(device->cache_folder, sizeof device->cache_folder, "%s", folder ? folder : "");
     if (folder && *folder) {
         int written = snprintf(device->cache_path, sizeof device->cache_path, "%s/pipelines-%s.bin", folder, device->info.identity);
         if (written < 0 || (size_t)written >= sizeof device->cache_path || ij_make_folders(folder, NULL) != IJ_OK)

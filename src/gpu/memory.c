@@ -50,9 +50,16 @@ ij_status gpu_reserve(gpu_arena *arena, uint64_t bytes, const char *what, gpu_te
         IJ_TRY(ij_grow(&arena->blocks, &arena->block_capacity, arena->block + 1, sizeof *arena->blocks, "arena blocks", err));
         arena->block_count = arena->block + 1;
     }
-    *out = (gpu_tensor){arena, arena->block, arena->offset, bytes};
+    *out = (gpu_tensor){arena, arena->block, arena->offset, bytes, GPU_WORD};
     arena->offset = (arena->offset + bytes + GPU_ALIGN - 1) / GPU_ALIGN * GPU_ALIGN;
     if (arena->blocks[arena->block].bytes < arena->offset) arena->blocks[arena->block].bytes = arena->offset;
+    return IJ_OK;
+}
+
+ij_status gpu_reserve_matrix(gpu_arena *arena, gpu_element element, uint64_t rows, uint64_t columns, const char *what, gpu_tensor *out,
+                             ij_error *err) {
+    IJ_TRY(gpu_reserve(arena, gpu_matrix_bytes(element, rows, columns), what, out, err));
+    out->element = element;
     return IJ_OK;
 }
 
@@ -123,14 +130,14 @@ ij_status gpu_arena_commit(gpu_arena *arena, ij_error *err) {
 }
 
 gpu_tensor gpu_part(gpu_tensor tensor, uint64_t offset, uint64_t bytes) {
-    assert(offset % GPU_ALIGN == 0 && offset + bytes <= tensor.bytes);
-    return (gpu_tensor){tensor.arena, tensor.block, tensor.offset + offset, bytes};
+    assert(offset % 256 == 0 && offset + bytes <= tensor.bytes);
+    return (gpu_tensor){tensor.arena, tensor.block, tensor.offset + offset, bytes, tensor.element};
 }
 
 gpu_tensor gpu_span(gpu_tensor first, gpu_tensor last) {
     assert(first.arena == last.arena && first.block == last.block && first.offset <= last.offset);
     uint64_t end = (last.offset + last.bytes + GPU_ALIGN - 1) / GPU_ALIGN * GPU_ALIGN;
-    return (gpu_tensor){first.arena, first.block, first.offset, end - first.offset};
+    return (gpu_tensor){first.arena, first.block, first.offset, end - first.offset, first.element};
 }
 
 void *gpu_map(gpu_tensor tensor) {

@@ -4,11 +4,11 @@
 
 #include "gpu/gpu.h"
 
-#include <volk.h>
+#include "gpu/vk_compat.h"
 
 #define GPU_BLOCK_BYTES ((uint64_t)1 << 30)
 #define GPU_STAGING_BYTES ((uint64_t)16 << 20)
-#define GPU_ALIGN 256u
+#define GPU_ALIGN 512u /* a multiple of 256 even when halved: 16-bit copies of f32 arenas lie at half of each offset */
 
 struct gpu_kernel {
     gpu_kernel_desc desc;
@@ -37,7 +37,10 @@ struct gpu_device {
     VkPipelineCache cache;
     char cache_path[4096];
     bool cache_dirty;
-    bool subgroup_control;
+    bool subgroup_control, full_subgroups;
+    char cache_folder[4096]; /* "": none */
+    void *slot;
+    void (*slot_destroy)(void *);
     bool compile_only; /* see gpu_device_desc */
     gpu_kernel *kernels;
     gpu_arena *dummy_arena, *staging_arena;

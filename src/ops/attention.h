@@ -2,11 +2,20 @@
  *
  * Rows of all sequences are packed; sequence s has rows offsets[s] .. offsets[s + 1] - 1 of every tensor. Empty sequences are fine.
  * Rows from min(offsets[sequences], rows_max) on are neither read nor written. What a sequence gets depends on its own rows only, to the
- * bit: not on its place, nor on who else is in the batch. scale = 1 / sqrt(head_dim). All tensors are f32 but offsets (u32). */
+ * bit: not on its place, nor on who else is in the batch. scale = 1 / sqrt(head_dim). qkv, out, dout and dqkv are f32, or all f16, or
+ * all bf16 (with padded rows, gpu_row, when heads x head_dim is no multiple of 8); lse and delta are f32. Scores, softmax and sums are
+ * f32 always; where matrices are multiplied in 16 bits, exp(score - lse) and ds are rounded to them. */
 #ifndef IJ_OPS_ATTENTION_H
 #define IJ_OPS_ATTENTION_H
 
 #include "ops/op.h"
+
+typedef enum op_attention_kernel {
+    OP_ATTENTION_AUTO,    /* by device and element */
+    OP_ATTENTION_ROW,     /* any device, any element: an invocation (or a few) a row */
+    OP_ATTENTION_COOPMAT, /* 16-bit elements, matrices of a subgroup */
+    OP_ATTENTION_KERNEL_COUNT
+} op_attention_kernel;
 
 typedef struct op_attention_shape {
     gpu_tensor offsets; /* [sequences + 1], not decreasing */
@@ -17,6 +26,7 @@ typedef struct op_attention_shape {
     uint32_t head_dim; /* a multiple of 4, at most 128 */
     uint32_t
         split; /* tests: lay the work out as for a GPU, with 1, 2 or 4 invocations a row [as the device needs it]; a GPU never takes fewer than it needs */
+    op_attention_kernel kernel; /* [chosen] */
 } op_attention_shape;
 
 typedef struct op_attention_desc {

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "philox.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,8 +36,23 @@ typedef struct bench {
     gpu_program *program;
 } bench;
 
-static size_t host_bytes(op_dtype dtype) { return dtype == OP_F32 ? 8 : dtype == OP_U32 ? 4 : 1; }
-static size_t device_bytes(op_dtype dtype) { return dtype == OP_U8 ? 1 : 4; }
+#define POISON_HALF 0x7fadu  /* a NaN in f16 and, as 0x7fad, in bf16 */
+
+static bool is_half(op_dtype dtype) { return dtype == OP_F16 || dtype == OP_BF16; }
+static bool is_float(op_dtype dtype) { return dtype == OP_F32 || is_half(dtype); }
+static size_t host_bytes(op_dtype dtype) { return is_float(dtype) ? 8 : dtype == OP_U32 ? 4 : 1; }
+static size_t device_bytes(op_dtype dtype) { return dtype == OP_U8 ? 1 : is_half(dtype) ? 2 : 4; }
+
+/* Where element e of the host's side lies on the device, in elements, and how many there are with the padding of rows. */
+static int64_t place(const op_arg *arg, int64_t e) {
+    if (!is_half(arg->dtype)) return e;
+    int64_t columns = arg->columns, row = (int64_t)gpu_row(op_element(arg->dtype), (uint64_t)columns);
+    return e / columns * row + e % columns;
+}
+static int64_t places(const op_arg *arg) {
+    if (!is_half(arg->dtype)) return arg->count;
+    return arg->count / arg->columns * (int64_t)gpu_row(op_element(arg->dtype), (uint64_t)arg->columns);
+}
 
 static void bench_free(bench *b) {
     gpu_program_destroy(b->program);
@@ -74,16 +90,17 @@ static ij_status fill_host(bench *b, ij_error *err) {
         IJ_TRY(ij_alloc(&t->host, args[i].count, host_bytes(args[i].dtype), args[i].name, err));
         b->host[i] = t->host;
         bool has_value = args[i].role == OP_IN || args[i].role == OP_INOUT;
+        assert(!is_half(args[i].dtype) || (args[i].columns > 0 && args[i].count % args[i].columns == 0));
         double scale = args[i].scale != 0 ? args[i].scale : 1;
         for (int64_t e = 0; e < args[i].count && has_value; e++) {
             double z = scale * seeded_normal(b->c->name, args[i].name, e);
-            if (args[i].dtype == OP_F32)
-                ((double *)t->host)[e] = (double)(float)z;
+            if (is_float(args[i].dtype))
+                ((double *)t->host)[e] = op_round(args[i].dtype, z);
             else if (args[i].dtype == OP_U8)
                 ((uint8_t *)t->host)[e] = (uint8_t)(int)(128 + 60 * z / scale);
         }
         for (int64_t e = 0; e < args[i].count && !has_value; e++) {
-            if (args[i].dtype == OP_F32)
+            if (is_float(args[i].dtype))
                 ((double *)t->host)[e] = (double)NAN;
             else if (args[i].dtype == OP_U32)
                 ((uint32_t *)t->host)[e] = POISON_WORD;
@@ -92,9 +109,10 @@ static ij_status fill_host(bench *b, ij_error *err) {
         }
     }
     if (b->op->prepare) b->op->prepare(b->c, b->host);
-    for (int i = 0; i < b->count; i++) /* what prepare computed is seen by both sides in f32 */
-        if (b->tensors[i].arg.dtype == OP_F32 && b->tensors[i].arg.role != OP_OUT)
-            for (int64_t e = 0; e < b->tensors[i].arg.count; e++) ((double *)b->host[i])[e] = (double)(float)((double *)b->host[i])[e];
+    for (int i = 0; i < b->count; i++) /* what prepare computed is seen by both sides as the device stores it */
+        if (is_float(b->tensors[i].arg.dtype) && b->tensors[i].arg.role != OP_OUT)
+            for (int64_t e = 0; e < b->tensors[i].arg.count; e++)
+                ((double *)b->host[i])[e] = op_round(b->tensors[i].arg.dtype, ((double *)b->host[i])[e]);
     return IJ_OK;
 }
 
@@ -102,6 +120,15 @@ static void write_image(bench_tensor *t) {
     uint8_t *value = t->image + CANARY_BYTES;
     memset(t->image, CANARY_BYTE, (size_t)t->image_bytes);
     bool poisoned = t->arg.role == OP_OUT || t->arg.role == OP_SCRATCH;
+    if (is_half(t->arg.dtype)) { /* the padding of an output is poisoned too; the op has to leave zeros there */
+        const uint16_t poison = poisoned ? POISON_HALF : 0;
+        for (int64_t e = 0; e < places(&t->arg); e++) memcpy(value + 2 * e, &poison, 2);
+        for (int64_t e = 0; e < t->arg.count && !poisoned; e++) {
+            uint16_t bits = op_encode(t->arg.dtype, ((double *)t->host)[e]);
+            memcpy(value + 2 * place(&t->arg, e), &bits, 2);
+        }
+        return;
+    }
     for (int64_t e = 0; e < t->arg.count; e++) {
         if (t->arg.dtype == OP_F32) {
             float f = (float)((double *)t->host)[e];
@@ -120,12 +147,13 @@ static ij_status build(bench *b, gpu_device *device, ij_error *err) {
     IJ_TRY(gpu_arena_create(device, b->op->name, GPU_MEMORY_DEVICE, &b->arena, err));
     for (int i = 0; i < b->count; i++) {
         bench_tensor *t = &b->tensors[i];
-        t->value_bytes = (int64_t)device_bytes(t->arg.dtype) * t->arg.count;
+        t->value_bytes = (int64_t)device_bytes(t->arg.dtype) * places(&t->arg);
         t->image_bytes = (2 * CANARY_BYTES + t->value_bytes + 3) / 4 * 4;
         IJ_TRY(ij_alloc(&t->image, t->image_bytes, 1, t->arg.name, err));
         IJ_TRY(ij_alloc(&t->after, t->image_bytes, 1, t->arg.name, err));
         IJ_TRY(gpu_reserve(b->arena, (uint64_t)t->image_bytes, t->arg.name, &t->whole, err));
         t->value = gpu_part(t->whole, CANARY_BYTES, ((uint64_t)t->value_bytes + 3) / 4 * 4);
+        t->value.element = op_element(t->arg.dtype);
         write_image(t);
     }
     IJ_TRY(gpu_arena_commit(b->arena, err));
@@ -154,26 +182,72 @@ static bool canaries_stand(const bench_tensor *t) {
     return true;
 }
 
+/* Element e of a float tensor as the device left it; whether it still has its poison. */
+static double device_value(const bench_tensor *t, const uint8_t *value, int64_t e, bool *poisoned) {
+    if (is_half(t->arg.dtype)) {
+        uint16_t half;
+        memcpy(&half, value + 2 * place(&t->arg, e), 2);
+        *poisoned = half == POISON_HALF;
+        return op_decode(t->arg.dtype, half);
+    }
+    uint32_t bits;
+    float f;
+    memcpy(&bits, value + 4 * e, 4);
+    memcpy(&f, &bits, 4);
+    *poisoned = bits == POISON_F32;
+    return (double)f;
+}
+
+static void set_device_value(const bench_tensor *t, uint8_t *value, int64_t e, double number) {
+    if (is_half(t->arg.dtype)) {
+        uint16_t half = op_encode(t->arg.dtype, number);
+        memcpy(value + 2 * place(&t->arg, e), &half, 2);
+    } else {
+        float f = (float)number;
+        memcpy(value + 4 * e, &f, 4);
+    }
+}
+
+/* What a stored number may differ by: the op's own bound, and the rounding of the store (for f16 at least a unit of 2^-24, its
+ * finest step, which the device may round either way). */
+static double allowed(const bench_tensor *t, double ref, double rms) {
+    double bound = t->arg.tolerance * (fabs(ref) + rms) + 1e-37;
+    if (is_half(t->arg.dtype)) bound += op_rounding(t->arg.dtype) * (fabs(ref) + bound) * 1.001 + (t->arg.dtype == OP_F16 ? 0x1p-24 : 0);
+    return bound;
+}
+
+/* Padding of written rows must be zero, of rows that are not written still poisoned. */
+static bool padding_right(const bench_tensor *t, const uint8_t *value) {
+    if (!is_half(t->arg.dtype)) return true;
+    int64_t columns = t->arg.columns, row = (int64_t)gpu_row(op_element(t->arg.dtype), (uint64_t)columns);
+    const double *ref = t->host;
+    for (int64_t r = 0; r < t->arg.count / columns; r++)
+        for (int64_t c = columns; c < row; c++) {
+            uint16_t bits, wanted = isnan(ref[r * columns]) ? POISON_HALF : 0;
+            memcpy(&bits, value + 2 * (r * row + c), 2);
+            if (bits != wanted) return false;
+        }
+    return true;
+}
+
 /* Largest error / tolerance of a tensor's value against the reference; infinity for what cannot be compared. */
 static double compare(const bench_tensor *t, const uint8_t *value, int64_t *where) {
     const double *ref = t->host;
     double worst = 0, sum = 0;
     int64_t finite = 0;
     *where = 0;
-    for (int64_t e = 0; e < t->arg.count && t->arg.dtype == OP_F32; e++)
+    for (int64_t e = 0; e < t->arg.count && is_float(t->arg.dtype); e++)
         if (isfinite(ref[e])) sum += ref[e] * ref[e], finite++;
     double rms = finite ? sqrt(sum / (double)finite) : 0;
     for (int64_t e = 0; e < t->arg.count; e++) {
         double error;
-        if (t->arg.dtype == OP_F32) {
-            uint32_t bits;
-            float f;
-            memcpy(&bits, value + 4 * e, 4);
-            memcpy(&f, &bits, 4);
+        if (is_float(t->arg.dtype)) {
+            bool poisoned;
+            double got = device_value(t, value, e, &poisoned);
             if (isnan(ref[e]))
-                error = bits == POISON_F32 ? 0 : INFINITY; /* the reference did not write it */
+                error = poisoned ? 0 : INFINITY; /* the reference did not write it */
             else
-                error = fabs((double)f - ref[e]) / (t->arg.tolerance * (fabs(ref[e]) + rms) + 1e-37);
+                error = fabs(got - ref[e]) / allowed(t, ref[e], rms);
         } else {
             size_t size = device_bytes(t->arg.dtype);
             error = memcmp(value + (size_t)e * size, (uint8_t *)t->host + (size_t)e * size, size) == 0 ? 0 : INFINITY;
@@ -192,7 +266,7 @@ static bool nudge_noticed(bench_tensor *t) {
     uint8_t *value = t->after + CANARY_BYTES;
     const double *ref = t->host;
     int64_t where, middle = t->arg.count / 2;
-    if (t->arg.dtype != OP_F32) {
+    if (!is_float(t->arg.dtype)) {
         value[middle * (int64_t)device_bytes(t->arg.dtype)] ^= 1;
         return !(compare(t, value, &where) <= 1);
     }
@@ -205,8 +279,7 @@ static bool nudge_noticed(bench_tensor *t) {
         for (middle = 0; middle < t->arg.count && isnan(ref[middle]);) middle++;
     if (middle == t->arg.count) return true; /* nothing is written at all in this case */
     double rms = sqrt(sum / (double)finite);
-    float nudged = (float)(ref[middle] + 4 * t->arg.tolerance * (fabs(ref[middle]) + rms) + 1e-36);
-    memcpy(value + 4 * middle, &nudged, 4);
+    set_device_value(t, value, middle, ref[middle] + 4 * allowed(t, ref[middle], rms) + 1e-36);
     return !(compare(t, value, &where) <= 1);
 }
 
@@ -226,6 +299,7 @@ static ij_status check_outputs(bench *b, gpu_device *device, op_report *report, 
         if (t->arg.role == OP_IN && memcmp(t->image, t->after, (size_t)t->image_bytes) != 0)
             return mismatch(b, "an input was changed", t->arg.name, err);
         if (t->arg.role != OP_OUT && t->arg.role != OP_INOUT) continue;
+        if (!padding_right(t, t->after + CANARY_BYTES)) return mismatch(b, "the padding of its rows is not zero", t->arg.name, err);
         int64_t where;
         double error = compare(t, t->after + CANARY_BYTES, &where);
         if (!(error <= report->error)) {
@@ -235,10 +309,9 @@ static ij_status check_outputs(bench *b, gpu_device *device, op_report *report, 
         if (!(error <= 1)) {
             char text[200];
             double got = 0, want = 0;
-            if (t->arg.dtype == OP_F32) {
-                float f;
-                memcpy(&f, t->after + CANARY_BYTES + 4 * where, 4);
-                got = (double)f, want = ((double *)t->host)[where];
+            if (is_float(t->arg.dtype)) {
+                bool poisoned;
+                got = device_value(t, t->after + CANARY_BYTES, where, &poisoned), want = ((double *)t->host)[where];
             } else if (t->arg.dtype == OP_U32) {
                 uint32_t u;
                 memcpy(&u, t->after + CANARY_BYTES + 4 * where, 4);
@@ -334,7 +407,7 @@ static double weighted_output(bench *forward, const bench *backward) {
     for (int i = 0; i < forward->count; i++) {
         const bench_tensor *y = &forward->tensors[i];
         int dy = index_of(backward, "d", y->arg.name);
-        if ((y->arg.role != OP_OUT && y->arg.role != OP_INOUT) || y->arg.dtype != OP_F32 || dy < 0 ||
+        if ((y->arg.role != OP_OUT && y->arg.role != OP_INOUT) || !is_float(y->arg.dtype) || dy < 0 ||
             backward->tensors[dy].arg.role != OP_IN)
             continue;
         const double *weight = backward->host[dy], *value = y->host;
@@ -389,13 +462,13 @@ ij_status op_check_gradient(const op_desc *op, const op_case *c, int samples, ij
     }
     if (status == IJ_OK) {
         for (int i = 0; i < backward->count; i++) /* gradients that are added to start from zero */
-            if (backward->tensors[i].arg.role == OP_INOUT && backward->tensors[i].arg.dtype == OP_F32)
+            if (backward->tensors[i].arg.role == OP_INOUT && is_float(backward->tensors[i].arg.dtype))
                 memset(backward->host[i], 0, 8 * (size_t)backward->tensors[i].arg.count);
         op->ref(c, backward->host);
     }
     for (int i = 0; i < forward->count && status == IJ_OK; i++) {
         int gradient = index_of(backward, "d", forward->tensors[i].arg.name);
-        if (gradient < 0 || forward->tensors[i].arg.role != OP_IN || forward->tensors[i].arg.dtype != OP_F32) continue;
+        if (gradient < 0 || forward->tensors[i].arg.role != OP_IN || !is_float(forward->tensors[i].arg.dtype)) continue;
         if (backward->tensors[gradient].arg.role == OP_IN) continue;
         checked++;
         status = check_input_gradient(forward, backward, i, gradient, samples, err);

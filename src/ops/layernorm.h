@@ -11,7 +11,7 @@ typedef struct op_layernorm_args {
     gpu_tensor x;           /* [rows of x, dim] */
     gpu_tensor index;       /* [rows] u32: which row of x becomes row r of y [row r] */
     gpu_tensor gamma, beta; /* [dim]; both or none [no affine part] */
-    gpu_tensor y;           /* [rows, dim]; not x */
+    gpu_tensor y;           /* [rows, dim], f32, f16 or bf16; not x */
     gpu_tensor mean, rstd;  /* [rows]; both or none [not kept] */
     ij_rows rows;
     uint32_t dim; /* any; multiples of 4 are faster */
@@ -23,10 +23,12 @@ typedef struct op_layernorm_args {
 ij_status op_layernorm(gpu_program *program, const op_layernorm_args *args, ij_error *err);
 
 typedef struct op_layernorm_bwd_args {
-    gpu_tensor x, dy;         /* [rows, dim] */
+    gpu_tensor x;             /* [rows, dim] f32 */
+    gpu_tensor dy;            /* [rows, dim], f32, f16 or bf16 */
     gpu_tensor gamma;         /* [dim]; [no affine part] */
     gpu_tensor mean, rstd;    /* [rows], of the forward pass */
-    gpu_tensor dx;            /* [rows, dim]; not dy */
+    gpu_tensor dx;            /* [rows, dim] f32; not dy */
+    gpu_tensor dx_copy;       /* [rows, dim], f16 or bf16: what dx became, for the products that read it next [not wanted] */
     gpu_tensor dgamma, dbeta; /* [dim]; both or none [not wanted] */
     gpu_tensor scratch;       /* op_layernorm_bwd_scratch bytes; needed with dgamma */
     ij_rows rows;

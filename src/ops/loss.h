@@ -9,7 +9,8 @@
  * No rows: the sum is 0, not NaN. */
 typedef struct op_loss_args {
     gpu_tensor prediction, target; /* [rows, dim] */
-    gpu_tensor dprediction;        /* [rows, dim]; may be neither of them [not wanted] */
+    gpu_tensor dprediction;        /* [rows, dim], f32, f16 or bf16; may be neither of them [not wanted] */
+    gpu_tensor loss_scale;         /* struct optim_scale: dprediction (not loss) is multiplied with its scale [1] */
     gpu_tensor row_loss;           /* [rows] mean of f over a row, without scale and divisor [not wanted] */
     gpu_tensor loss;               /* [1] */
     gpu_tensor scratch;            /* op_loss_scratch bytes */

@@ -90,7 +90,7 @@ ij_status op_masks_sample(gpu_program *program, const masks_config *config, int6
 ij_status op_masks_lists(gpu_program *program, const masks_config *config, int64_t batch, gpu_tensor bits, const masks_tensors *t,
                          ij_error *err);
 
-/* ---- moves of rows; dim is any, multiples of 4 are faster ---- */
+/* ---- moves of rows; dim is any, multiples of 4 are faster. f32, but where an element is named ---- */
 
 /* out[r, :] = x[rows[r], :] for r below count. x: [*, dim]; rows: [count.max] u32; out: [count.max, dim]. */
 ij_status op_gather_rows(gpu_program *program, gpu_tensor x, gpu_tensor rows, gpu_tensor out, ij_rows count, int64_t dim, ij_error *err);
@@ -112,15 +112,15 @@ ij_status op_predictor_input(gpu_program *program, const pred_lists *lists, gpu_
                              gpu_tensor out, int64_t dim, ij_error *err);
 
 /* dembed[r_c, :] = sum over blocks of dout at that row; dmask_token[:] (+)= sum of dout over all mask rows.
- * scratch: [ceil(pred_rows / MASKS_CHUNK), dim] f32. */
+ * scratch: [ceil(pred_rows / MASKS_CHUNK), dim] f32. dembed is f32, f16 or bf16. */
 ij_status op_predictor_input_bwd(gpu_program *program, const pred_lists *lists, gpu_tensor dout, gpu_tensor dembed, gpu_tensor dmask_token,
                                  gpu_tensor scratch, int64_t dim, bool accumulate, ij_error *err);
 int64_t predictor_input_bwd_scratch(const pred_lists *lists, int64_t dim); /* elements */
 
-/* out[r_t, :] = x[predictor row of mask token r_t, :]. x: [predictor rows, dim]; out: [target rows, dim]. */
+/* out[r_t, :] = x[predictor row of mask token r_t, :]. x: [predictor rows, dim]; out: [target rows, dim]; both f32, f16 or bf16. */
 ij_status op_predictor_output(gpu_program *program, const pred_lists *lists, gpu_tensor x, gpu_tensor out, int64_t dim, ij_error *err);
 
-/* dx[pr, :] = mask row ? dout[r_t, :] : 0. Writes every predictor row. */
+/* dx[pr, :] = mask row ? dout[r_t, :] : 0. Writes every predictor row. Both f32, f16 or bf16. */
 ij_status op_predictor_output_bwd(gpu_program *program, const pred_lists *lists, gpu_tensor dout, gpu_tensor dx, int64_t dim,
                                   ij_error *err);
 

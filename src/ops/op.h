@@ -25,7 +25,10 @@ typedef struct ij_rows {
 #define OP_ARGS_MAX 20
 #define OP_DIMS_MAX 12
 
-typedef enum op_dtype { OP_F32, OP_U32, OP_U8 } op_dtype;
+/* F16 and BF16 tensors are matrices of `columns` whose rows are padded (gpu_row); the host's side has no padding. */
+typedef enum op_dtype { OP_F32, OP_U32, OP_U8, OP_F16, OP_BF16 } op_dtype;
+static inline gpu_element op_element(op_dtype dtype) { return dtype == OP_F16 ? GPU_F16 : dtype == OP_BF16 ? GPU_BF16 : GPU_WORD; }
+static inline op_dtype op_dtype_of(gpu_element element) { return element == GPU_F16 ? OP_F16 : element == GPU_BF16 ? OP_BF16 : OP_F32; }
 
 typedef enum op_role {
     OP_IN,
@@ -39,8 +42,10 @@ typedef struct op_arg {
     op_role role;
     op_dtype dtype;
     int64_t count;    /* elements */
-    double scale;     /* f32 inputs: standard deviation of the seeded normal numbers [1] */
-    double tolerance; /* f32 outputs: bound of |got - reference| / (|reference| + rms of the reference); see op_tolerance */
+    double scale;     /* float inputs: standard deviation of the seeded normal numbers [1] */
+    double tolerance; /* float outputs: bound of |got - reference| / (|reference| + rms of the reference); see op_tolerance. What
+                       * storing a 16-bit output rounds is added by the checker (op_rounding) */
+    int64_t columns;  /* F16, BF16: of a row; count is a multiple of it */
 } op_arg;
 
 /* One shape of an op. dims and reals mean what the op's own source says. */
@@ -59,7 +64,8 @@ typedef struct op_desc {
     /* Lists the tensors of a case, in the order that record and ref take them; returns how many. */
     int (*args)(const op_case *c, op_arg args[OP_ARGS_MAX]);
     /* Overwrites seeded inputs that cannot be random (indices, offsets, statistics of the forward pass); may be NULL.
-     * Element types: f32 tensors are double here and in ref, u32 are uint32_t, u8 are uint8_t. */
+     * Element types: f32, f16 and bf16 tensors are double here and in ref (inputs rounded to what the device sees, before and after),
+     * u32 are uint32_t, u8 are uint8_t. */
     void (*prepare)(const op_case *c, void *const *host);
     ij_status (*record)(gpu_program *program, const op_case *c, const gpu_tensor *tensors, ij_error *err);
     /* The reference: plain C, double throughout. */
@@ -81,6 +87,17 @@ const op_desc *op_find(const char *name);
 /* Tolerance of a sum of `terms` products in f32, whatever the order: rounding errors of relative size 2^-24 add up like a
  * random walk, 5 sqrt(terms) bounds it for any number of outputs a test sees; 8 covers what stands around the sum. */
 double op_tolerance(int64_t terms);
+
+/* Relative error of storing a number: half a unit in the last place, 2^-24, 2^-11, 2^-8. */
+double op_rounding(op_dtype dtype);
+
+/* Round to nearest even as the device stores it, and 16-bit elements to and from numbers, for the checker and for reading back. */
+double op_round(op_dtype dtype, double value);
+uint16_t op_encode(op_dtype dtype, double value);
+double op_decode(op_dtype dtype, uint16_t bits);
+
+/* Reads a float matrix [rows, columns] of any element into f32 on the host; waits. */
+ij_status op_read_floats(gpu_device *device, gpu_tensor from, int64_t rows, int64_t columns, float *out, ij_error *err);
 
 /* Ceiling division, and a checked narrowing of a count to what the device counts with. */
 static inline uint32_t op_groups(int64_t count, int64_t size) { return (uint32_t)((count + size - 1) / size); }

@@ -31,7 +31,10 @@ typedef struct op_adamw_args {
     gpu_tensor p, m, v; /* [count] */
     gpu_tensor g;       /* [count] gradient */
     gpu_tensor target;  /* [count] moving average of p [none] */
+    gpu_tensor copy;        /* [count] flat f16 or bf16, written: p rounded, for the products of the next step [none] */
+    gpu_tensor target_copy; /* the same of target; goes with both [none] */
     gpu_tensor step;    /* struct optim_step */
+    gpu_tensor loss_scale; /* struct optim_scale: gradients are multiplied with its inverse too [1] */
     gpu_tensor
         norm; /* struct reduce_norm of op_norm_finish: where it is not finite, p, m, v and target stay as they are [no guard, no clip] */
     uint64_t count;     /* any; below 2^32 */
@@ -41,6 +44,21 @@ typedef struct op_adamw_args {
 } op_adamw_args;
 
 ij_status op_adamw(gpu_program *program, const op_adamw_args *args, ij_error *err);
+
+/* f16 or bf16 copy of a f32 matrix [rows, columns], rows padded: for the parameters whose rows a flat copy cannot lay out (columns no
+ * multiple of 8), and once when weights are loaded. */
+ij_status op_cast_rows(gpu_program *program, gpu_tensor from, gpu_tensor to, uint64_t rows, uint64_t columns, ij_error *err);
+
+/* ---- loss scale: gradients in f16 must neither vanish below 2^-24 nor pass 65504 (Micikevicius et al. 2018) ----
+ * The loss's gradient is multiplied with `scale`, the optimiser multiplies with `inverse`. A step whose gradients are not finite changes
+ * nothing and halves the scale; `interval` good steps in a row double it. All on the device: the host never waits for the verdict. */
+#define OP_SCALE_START 65536.0f
+#define OP_SCALE_INTERVAL 2000u
+#define OP_SCALE_MAX 16777216.0f
+struct optim_scale op_optim_scale_make(float scale);
+
+/* After the optimiser: scale by norm (struct reduce_norm), and norm's numbers divided by the scale they were measured under. */
+ij_status op_scale_update(gpu_program *program, gpu_tensor norm, gpu_tensor scale, uint32_t interval, ij_error *err);
 
 /* Reference, in double; target and norm may be NULL. */
 void ref_adamw(double *p, double *m, double *v, double *g, double *target, int64_t count, const struct optim_step *step,

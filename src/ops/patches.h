@@ -23,7 +23,7 @@ typedef struct patches_desc {
 } patches_desc;
 
 /* rows[image P + patch, (c, py, px)] = normalised resized crop. pixels: u8, height x width x channels interleaved, images wherever
- * crops says, tensor padded to whole words; crops: [batch] struct patches_crop; rows: [batch P, channels patch patch] f32. */
+ * crops says, tensor padded to whole words; crops: [batch] struct patches_crop; rows: [batch P, channels patch patch], f32, f16 or bf16. */
 ij_status op_patches(gpu_program *program, const patches_desc *desc, gpu_tensor pixels, gpu_tensor crops, gpu_tensor rows, ij_error *err);
 
 /* The reference, in double. */
