@@ -4,6 +4,10 @@
  * SUBGROUPS=0  devices without subgroup arithmetic: the lanes are a slice of the workgroup; each lane leaves its part in shared
  *              memory and reads all parts of its row back in lane order.
  * WIDTH        elements that a lane loads at once, 4 or 1 (dim not a multiple of 4); `fvec` is a vector of as many.
+ *
+ * 16-bit tensors: `hvec` holds four elements, or two where WIDTH is 1. A word has two elements and must be written by one lane, so
+ * with WIDTH 1 a kernel that writes them deals columns out in pairs (row_column, an even number of loads: rows_plan_pairs).
+ *
  * The plan on the host's side is src/ops/rows.h. Control flow around row_sum must be uniform over the workgroup. */
 #ifndef IJ_SHADER_ROW_LANES_H
 #define IJ_SHADER_ROW_LANES_H
@@ -50,6 +54,47 @@ vec2 row_sum(vec2 v) {
     return sum;
 }
 float row_sum(float v) { return row_sum(vec2(v, 0)).x; }
+#endif
+
+#if WIDTH == 4
+#define hvec uvec2
+#else
+#define hvec uint
+#endif
+#include "half.h"
+
+/* The column of load i, in loads. */
+uint row_column(uint i, bool pairs) {
+#if WIDTH == 1
+    if (pairs) return 2 * ((i / 2) * ROW_LANES + row_lane()) + i % 2;
+#endif
+    return i * ROW_LANES + row_lane();
+}
+
+/* Load `column` of row `row` of a buffer of hvec. */
+#if WIDTH == 4
+#define ROW_LOAD_HALF(from, element, row, column) unpack_half4(element, from[(row) * (half_row(push.dim) / 4) + (column)])
+#else
+#define ROW_LOAD_HALF(from, element, row, column) unpack_half(element, from[(row) * (half_row(push.dim) / 2) + (column) / 2])[(column) & 1]
+#endif
+
+/* Stores what a lane has for `column` = row_column(i, true) of `row`, the padding behind the last column included. With WIDTH 1
+ * it does so at every second i: `before` is the value at i - 1, and a value behind the row must be 0. */
+#if WIDTH == 4
+#define ROW_STORE_HALF(to, element, row, i, column, before, value)                                                                        \
+    if ((column) < push.columns) {                                                                                                        \
+        uint half_at = (row) * (half_row(push.dim) / 4) + (column);                                                                       \
+        to[half_at] = pack_half4(element, value);                                                                                         \
+        if ((column) + 1 == push.columns && (push.columns & 1) != 0) to[half_at + 1] = uvec2(0);                                          \
+    }
+#else
+#define ROW_STORE_HALF(to, element, row, i, column, before, value)                                                                        \
+    if (((i) & 1) != 0 && (column) - 1 < push.columns) {                                                                                  \
+        uint half_at = (row) * (half_row(push.dim) / 2) + (column) / 2, half_end = ((row) + 1) * (half_row(push.dim) / 2);                \
+        to[half_at] = pack_half(element, vec2(before, value));                                                                            \
+        if ((column) + 1 >= push.columns)                                                                                                 \
+            for (half_at++; half_at < half_end; half_at++) to[half_at] = 0;                                                               \
+    }
 #endif
 #endif
 
