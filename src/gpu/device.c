@@ -209,7 +209,8 @@ static bool wanted(const gpu_info *info, gpu_element element) { return element =
 /* Every sType must be set before the call: drivers crash otherwise (Vulkan-Docs issue 2613). */
 static void list_shapes(VkInstance instance, VkPhysicalDevice physical, gpu_info *info) {
     PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR list =
-        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)vkGetInstanceProcAddr(instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
+        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)vkGetInstanceProcAddr(instance,
+                                                                                     "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
     VkCooperativeMatrixPropertiesKHR found[128];
     uint32_t count = IJ_COUNT(found);
     memset(found, 0, sizeof found);
@@ -294,7 +295,8 @@ static void describe_matrices(VkInstance instance, VkPhysicalDevice physical, ui
     info->bf16 = bfloat.shaderBFloat16Type && bfloat.shaderBFloat16CooperativeMatrix && !(off & GPU_OFF_BF16);
     info->cores = count_cores(physical);
     bool modern = info->api_major > 1 || info->api_minor >= 3;
-    if (!coopmat || !matrix.cooperativeMatrix || !has.vulkanMemoryModel || !modern || (off & GPU_OFF_COOPMAT)) {
+    if (!coopmat || !matrix.cooperativeMatrix || !has.vulkanMemoryModel || !has.vulkanMemoryModelDeviceScope || !modern ||
+        (off & GPU_OFF_COOPMAT)) {
         info->bf16 = false;
         return;
     }
@@ -417,6 +419,7 @@ static ij_status make_device(gpu_device *device, bool compile_only, ij_error *er
     if (has->shape_count) {
         extensions[extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
         features12.vulkanMemoryModel = VK_TRUE;
+        features12.vulkanMemoryModelDeviceScope = VK_TRUE; /* what atomics in buffers say */
         matrix.pNext = features12.pNext, features12.pNext = &matrix;
     }
     if (has->bf16) {
