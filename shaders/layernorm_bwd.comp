@@ -80,6 +80,9 @@ void main() {
                 before = value;
             }
         }
+        if (COPIED && mine) {
+            ROW_PAD_HALF(dx_half, row)
+        }
     }
     if (!PARAMS || chunk * LAYERNORM_CHUNK >= rows) return;
     for (uint i = 0; i < LOADS; i++) {

@@ -67,6 +67,9 @@ void main() {
             before = value;
         }
     }
+    if (HALF) {
+        ROW_PAD_HALF(y_half, row)
+    }
     if (KEEP && row_lane() == 0) {
         means[row] = mean;
         rstds[row] = rstd;

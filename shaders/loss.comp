@@ -53,6 +53,9 @@ void main() {
                 before = value;
             }
         }
+        if (HALF && row < rows) {
+            ROW_PAD_HALF(dprediction_half, row)
+        }
         float sum = row_sum(fvec_sum(parts));
         chunk_sum += sum;
         if (ROW_LOSS && row < rows && row_lane() == 0) row_loss[row] = sum / float(push.dim);

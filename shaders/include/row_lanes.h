@@ -78,23 +78,21 @@ uint row_column(uint i, bool pairs) {
 #define ROW_LOAD_HALF(from, element, row, column) unpack_half(element, from[(row) * (half_row(push.dim) / 2) + (column) / 2])[(column) & 1]
 #endif
 
-/* Stores what a lane has for `column` = row_column(i, true) of `row`, the padding behind the last column included. With WIDTH 1
- * it does so at every second i: `before` is the value at i - 1, and a value behind the row must be 0. */
+/* Stores what a lane has for `column` = row_column(i, true) of `row`. With WIDTH 1 it does so at every second i: `before` is the value
+ * at i - 1, and a value behind the row must be 0. ROW_PAD_HALF stores the zeros behind a row (up to 3 words; a row has 4 lanes or
+ * more); once a row and not in the loop over loads, which is unrolled. */
 #if WIDTH == 4
-#define ROW_STORE_HALF(to, element, row, i, column, before, value)                                                                        \
-    if ((column) < push.columns) {                                                                                                        \
-        uint half_at = (row) * (half_row(push.dim) / 4) + (column);                                                                       \
-        to[half_at] = pack_half4(element, value);                                                                                         \
-        if ((column) + 1 == push.columns && (push.columns & 1) != 0) to[half_at + 1] = uvec2(0);                                          \
-    }
+#define ROW_STORE_HALF(to, element, row, i, column, before, value)                                                                         \
+    if ((column) < push.columns) to[(row) * (half_row(push.dim) / 4) + (column)] = pack_half4(element, value);
+#define ROW_PAD_HALF(to, row)                                                                                                              \
+    if (push.columns + row_lane() < half_row(push.dim) / 4) to[(row) * (half_row(push.dim) / 4) + push.columns + row_lane()] = uvec2(0);
 #else
-#define ROW_STORE_HALF(to, element, row, i, column, before, value)                                                                        \
-    if (((i) & 1) != 0 && (column) - 1 < push.columns) {                                                                                  \
-        uint half_at = (row) * (half_row(push.dim) / 2) + (column) / 2, half_end = ((row) + 1) * (half_row(push.dim) / 2);                \
-        to[half_at] = pack_half(element, vec2(before, value));                                                                            \
-        if ((column) + 1 >= push.columns)                                                                                                 \
-            for (half_at++; half_at < half_end; half_at++) to[half_at] = 0;                                                               \
-    }
+#define ROW_STORE_HALF(to, element, row, i, column, before, value)                                                                         \
+    if (((i) & 1) != 0 && (column) - 1 < push.columns)                                                                                     \
+        to[(row) * (half_row(push.dim) / 2) + (column) / 2] = pack_half(element, vec2(before, value));
+#define ROW_PAD_HALF(to, row)                                                                                                              \
+    if ((push.dim + 1) / 2 + row_lane() < half_row(push.dim) / 2)                                                                          \
+        to[(row) * (half_row(push.dim) / 2) + (push.dim + 1) / 2 + row_lane()] = 0;
 #endif
 #endif
 

@@ -17,8 +17,8 @@ ij_status op_sum_squares(gpu_program *program, gpu_tensor x, uint64_t count, gpu
     gpu_kernel_desc desc = {.shader = "reduce_squares"};
     struct reduce_squares_push push = {(uint32_t)count, first};
     gpu_dispatch_desc dispatch = {.label = "sum_squares",
-                                  .tensors = {x, partials},
-                                  .tensor_count = 2,
+                                  .tensors = {x, partials, x},
+                                  .tensor_count = 3,
                                   .push = &push,
                                   .push_bytes = sizeof push,
                                   .flops = 2.0 * (double)count,
@@ -87,6 +87,9 @@ static const op_case norm_cases[] = {
     {.name = "ones", .dims = {1, 1, -1}},
     {.name = "tails", .dims = {16411, 1009, -1}},
     {.name = "exact_chunks", .dims = {2 * REDUCE_CHUNK, REDUCE_CHUNK, -1}},
+    {.name = "rest_of_a_chunk", .dims = {REDUCE_CHUNK + 2, 2 * REDUCE_CHUNK + 1, -1}},
+    {.name = "nan_last", .dims = {7, REDUCE_CHUNK + 3, REDUCE_CHUNK + 2}, .reals = {NAN}},
+    {.name = "infinity_first_of_rest", .dims = {7, 42, 40}, .reals = {INFINITY}},
     {.name = "nan", .dims = {5000, 39001, 39000}, .reals = {NAN}},
     {.name = "infinity", .dims = {300, 4097, 4096}, .reals = {INFINITY}},
     {.name = "minus_infinity", .dims = {300, 77, 0}, .reals = {-INFINITY}},
