@@ -19,6 +19,7 @@ layout(constant_id = 4) const bool PARAMS = true;
 layout(constant_id = 5) const uint ELEMENT = ELEMENT_WORD; /* of dy */
 layout(constant_id = 6) const uint COPY = ELEMENT_WORD;    /* of a second dx, rounded; ELEMENT_WORD: none */
 const bool COPIED = COPY != ELEMENT_WORD;
+const bool PAIRS = COPIED || ELEMENT != ELEMENT_WORD;
 layout(push_constant) uniform Push { layernorm_push push; };
 
 layout(binding = 0) readonly restrict buffer X { fvec x[]; };               /* [rows, dim] */
@@ -32,10 +33,6 @@ layout(binding = 7) writeonly restrict buffer Partial { fvec partial[]; };  /* [
 layout(binding = 8) readonly restrict buffer DYHalf { hvec dy_half[]; };    /* [rows, dim] in 16 bits */
 layout(binding = 9) writeonly restrict buffer DXHalf { hvec dx_half[]; };   /* [rows, dim] in 16 bits */
 
-fvec load_dy(uint row, uint column) {
-    if (ELEMENT != ELEMENT_WORD) return ROW_LOAD_HALF(dy_half, ELEMENT, row, column);
-    return dy[row * push.columns + column];
-}
 
 void main() {
     uint rows = min(push.rows_max, offsets[push.rows_at]);
@@ -50,12 +47,14 @@ void main() {
         float mean = means[row], rstd = rstds[row];
         fvec g[LOADS], xhat[LOADS];
         fvec g_parts = fvec(0), gx_parts = fvec(0);
+        hvec word = hvec(0);
         for (uint i = 0; i < LOADS; i++) {
-            uint column = row_column(i, COPIED);
+            uint column = row_column(i, PAIRS);
             g[i] = xhat[i] = fvec(0);
             if (column >= push.columns) continue;
             xhat[i] = (x[row * push.columns + column] - mean) * rstd;
-            g[i] = load_dy(row, column);
+            if (ELEMENT == ELEMENT_WORD) g[i] = dy[row * push.columns + column];
+            else g[i] = ROW_LOAD_HALF(dy_half, ELEMENT, row, i, column, word);
             if (PARAMS && mine) {
                 dgamma[i] += g[i] * xhat[i];
                 dbeta[i] += g[i];
@@ -67,7 +66,7 @@ void main() {
         vec2 sums = row_sum(vec2(fvec_sum(g_parts), fvec_sum(gx_parts))) / float(push.dim);
         fvec before = fvec(0);
         for (uint i = 0; i < LOADS; i++) {
-            uint column = row_column(i, COPIED);
+            uint column = row_column(i, PAIRS);
             fvec value = fvec(0);
             if (column < push.columns && mine) {
                 value = rstd * (g[i] - sums.x - xhat[i] * sums.y);
@@ -86,7 +85,7 @@ void main() {
     }
     if (!PARAMS || chunk * LAYERNORM_CHUNK >= rows) return;
     for (uint i = 0; i < LOADS; i++) {
-        uint column = row_column(i, COPIED);
+        uint column = row_column(i, PAIRS);
         if (column >= push.columns) continue;
         partial[2 * chunk * push.columns + column] = dgamma[i];
         partial[(2 * chunk + 1) * push.columns + column] = dbeta[i];

@@ -71,11 +71,12 @@ uint row_column(uint i, bool pairs) {
     return i * ROW_LANES + row_lane();
 }
 
-/* Load `column` of row `row` of a buffer of hvec. */
+/* What a lane has of `row` at `column` = row_column(i, true). With WIDTH 1 it loads at every second i and keeps the `word`. */
 #if WIDTH == 4
-#define ROW_LOAD_HALF(from, element, row, column) unpack_half4(element, from[(row) * (half_row(push.dim) / 4) + (column)])
+#define ROW_LOAD_HALF(from, element, row, i, column, word) unpack_half4(element, from[(row) * (half_row(push.dim) / 4) + (column)])
 #else
-#define ROW_LOAD_HALF(from, element, row, column) unpack_half(element, from[(row) * (half_row(push.dim) / 2) + (column) / 2])[(column) & 1]
+#define ROW_LOAD_HALF(from, element, row, i, column, word)                                                                                 \
+    unpack_half(element, ((i) & 1) == 0 ? word = from[(row) * (half_row(push.dim) / 2) + (column) / 2] : word >> 16).x
 #endif
 
 /* Stores what a lane has for `column` = row_column(i, true) of `row`. With WIDTH 1 it does so at every second i: `before` is the value

@@ -74,7 +74,7 @@ ij_status op_layernorm_bwd(gpu_program *program, const op_layernorm_bwd_args *ar
            (!params || args->scratch.bytes >= op_layernorm_bwd_scratch(args->dim, args->rows.max)));
 
     rows_plan plan = rows_plan_make(device, args->dim, args->no_subgroups);
-    if (copied) rows_plan_pairs(&plan);
+    if (copied || half) rows_plan_pairs(&plan);
     struct layernorm_push push = {args->dim, plan.columns, args->rows.at, args->rows.max, 0};
     gpu_dispatch_desc dispatch = {
         .label = args->label ? args->label : "layernorm_bwd",

@@ -17,7 +17,7 @@ typedef struct rows_plan {
 /* no_subgroups takes the path of devices without subgroup arithmetic everywhere; for tests. */
 rows_plan rows_plan_make(gpu_device *device, uint32_t dim, bool no_subgroups);
 
-/* For kernels that write 16-bit elements: where a lane loads one element at a time, it gets an even number of loads, of which two
+/* For 16-bit elements: where a lane loads one element at a time, it gets an even number of loads, of which two
  * are neighbours in the row (row_column with pairs). */
 void rows_plan_pairs(rows_plan *plan);
 
