@@ -430,8 +430,9 @@ static ij_status check_input_gradient(bench *forward, bench *backward, int input
         if (isfinite(dx[e])) scale = fmax(scale, fabs(dx[e]));
     for (int s = 0; s < samples; s++) {
         int64_t e = (int64_t)s * 7919 % x->arg.count;
-        if (isnan(dx[e])) continue;
-        double *value = x->host, kept = value[e], h = 1e-5 * (1 + fabs(kept));
+        double *value = x->host, kept = value[e];
+        if (isnan(dx[e]) || isnan(kept)) continue; /* nothing that the op has to read */
+        double h = 1e-5 * (1 + fabs(kept));
         value[e] = kept + h;
         double above = weighted_output(forward, backward);
         value[e] = kept - h;
