@@ -225,6 +225,7 @@ IJEPA_API void ijepa_replay_free(ijepa_replay_result *result);
 typedef struct ijepa_selftest_case {
     const char *family, *op, *name;
     bool pass;
+    bool skipped;        /* this device lacks what the case is for: neither passed nor failed; pass is false */
     const char *text;    /* what differs; "" when passed */
     double error;        /* largest error as a part of its tolerance */
     double milliseconds; /* on the device; 0 without timestamps */
