@@ -373,6 +373,11 @@ static ij_status time_runs(bench *b, int runs, double *seconds, ij_error *err) {
 ij_status op_check_timed(gpu_device *device, const op_desc *op, const op_case *c, int runs, double *seconds, op_report *report,
                          ij_error *err) {
     memset(report, 0, sizeof *report);
+    if (op->supported && !op->supported(device, c)) {
+        report->skipped = true;
+        for (int r = 0; r < runs; r++) seconds[r] = 0;
+        return IJ_OK;
+    }
     bench *b;
     IJ_TRY(ij_alloc(&b, 1, sizeof *b, "case", err));
     b->op = op;

@@ -71,6 +71,8 @@ typedef struct op_desc {
     /* The reference: plain C, double throughout. */
     void (*ref)(const op_case *c, void *const *host);
     void (*cost)(const op_case *c, double *flops, double *bytes);
+    /* Whether the device has what the case needs (a kind of matrix): where not, it is reported as skipped [every device has it]. */
+    bool (*supported)(const gpu_device *device, const op_case *c);
 } op_desc;
 
 typedef struct op_family {
@@ -111,6 +113,7 @@ typedef struct op_report {
     bool canaries;    /* nothing was written around the tensors */
     bool nudge_found; /* one element moved by four tolerances was noticed */
     double seconds;   /* device time of one run, where there are timestamps */
+    bool skipped;     /* the device lacks what the case needs; nothing was run */
 } op_report;
 
 /* Runs a case on the device and compares it with the reference: seeded inputs, poisoned outputs, canaries around every
