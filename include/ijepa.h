@@ -229,6 +229,7 @@ typedef struct ijepa_selftest_case {
     const char *text;    /* what differs; "" when passed */
     double error;        /* largest error as a part of its tolerance */
     double milliseconds; /* on the device; 0 without timestamps */
+    bool skipped;        /* not run: the device lacks what the case needs (a kind of matrix); counts as neither passed nor failed */
 } ijepa_selftest_case;
 
 typedef struct ijepa_selftest_options {

@@ -74,6 +74,7 @@ static ij_status bench_op(gpu_device *device, const ijepa_bench_options *options
         op_report report;
         double flops = 0, bytes = 0;
         IJ_TRY(op_check_timed(device, op, c, runs, seconds, &report, err));
+        if (report.skipped) continue;
         qsort(seconds, (size_t)runs, sizeof *seconds, by_size);
         op->cost(c, &flops, &bytes);
         ijepa_bench_row row = {

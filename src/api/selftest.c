@@ -20,7 +20,8 @@ static ij_status run_case(gpu_device *device, const op_family *family, const op_
                                  .skipped = report.skipped,
                                  .text = text,
                                  .error = report.error,
-                                 .milliseconds = 1e3 * report.seconds};
+                                 .milliseconds = 1e3 * report.seconds,
+                                 .skipped = report.skipped};
     snprintf(text, text_bytes, "%s", status == IJ_OK ? "" : err->text);
     if (gpu_device_messages(device, &message) > messages && out->pass) {
         out->pass = false;

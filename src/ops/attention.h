@@ -48,10 +48,13 @@ typedef struct op_attention_bwd_desc {
 ij_status op_attention(gpu_program *program, const op_attention_desc *desc, ij_error *err);
 ij_status op_attention_bwd(gpu_program *program, const op_attention_bwd_desc *desc, ij_error *err);
 
-/* References, in double. lse may be NULL. The backward one needs nothing of the forward pass: it computes the softmax again. */
+/* References, in double. lse may be NULL. The backward one needs nothing of the forward pass: it computes the softmax again, and
+ * delta = dout . out; _from takes delta from `out` [rows, heads, head_dim] as the forward pass stored it, perhaps in 16 bits. */
 void ref_attention(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, double *out,
                    double *lse);
 void ref_attention_bwd(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, const double *dout,
                        double *dqkv);
+void ref_attention_bwd_from(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim,
+                            const double *out, const double *dout, double *dqkv);
 
 #endif
