@@ -260,36 +260,75 @@ IJEPA_API ijepa_status ijepa_masks(ijepa_config *config, int64_t batches, const 
 /* ---- benchmarks ---- */
 
 typedef struct ijepa_bench_row {
-    char name[160];
-    double milliseconds;      /* median */
+    char name[160];           /* matmul: "vit_huge fc1 context nt"; ops: op and case; step: op and part of the model */
+    char detail[96];          /* what computed it, "coopmat f16 128x128x32"; "" where it does not say */
+    char note[240];           /* why it was not timed; "" when it was */
+    const char *element;      /* "f32", "f16", "bf16": what is multiplied; "" for an op of `ops` */
+    const char *kernel;       /* matmul: "auto", "lane", "tile", "coopmat", "coopmat2"; attention: "auto", "row", "coopmat"; else "" */
+    int64_t m, n, k;          /* matmul: sides of the product; attention: rows, heads, head dim; else 0 */
+    double milliseconds;      /* median; 0: not timed */
     double gflops, gbytes;    /* of work, per run */
     double baseline_milliseconds; /* 0: none */
-    int runs;
-    bool verified;
+    int runs;                 /* timed; step: dispatches of one step */
+    int count;                /* how often a training step has it; 0: unknown */
+    bool product;             /* a matrix product */
+    bool verified;            /* compared with sums in double before it was timed */
 } ijepa_bench_row;
+
+/* What the device was seen to do in this run, not what its maker says: the fastest product of each element (of ours or the
+ * baseline's), and the faster of a large copy and a fill. 0: not measured. */
+typedef struct ijepa_bench_roof {
+    double gflops_f32, gflops_f16, gflops_bf16; /* a second */
+    double gbytes;                              /* a second, read and written */
+} ijepa_bench_roof;
 
 typedef struct ijepa_bench_options {
     ijepa_device_options device;
-    const char *what;         /* "matmul", "ops", "step" */
+    const char *what;         /* "matmul", "attention", "ops", "step" */
     const char *op;           /* ops: only those whose name contains this [all] */
-    int64_t m, n, k;          /* matmul [a table of shapes] */
+    int64_t m, n, k;          /* matmul: this product in all three forms */
+    const char *model;        /* matmul, attention: shapes of a preset, as published: "vit_huge" [vit_base, vit_large and vit_huge on a
+                               * GPU; a small table on a CPU] */
+    int batch;                /* matmul, attention: images of a pass, with `model` [128, vit_giant 16] */
+    ijepa_config *config;     /* step needs it; matmul, attention: shapes of this configuration instead of a preset's */
+    const char *element;      /* matmul, attention: "f32", "f16", "bf16", "all" [f32] */
+    const char *kernel;       /* matmul, attention: a name as in a row, or "all" that the device has [auto] */
+    const char *baseline;     /* matmul: "none", "openblas", "cublas": timed on the same operands, in turn with ours [none] */
+    const char *baseline_library; /* its file [where the system's loader finds it] */
     int runs;                 /* [15] */
-    bool openblas;            /* matmul: time OpenBLAS sgemm beside it, loaded at run time */
-    ijepa_config *config;     /* step */
+    bool by_detail;           /* step: separate rows for what the same op does in different ways */
     void (*on_row)(void *user, const ijepa_bench_row *row);
     void *user;
 } ijepa_bench_options;
 
-typedef struct ijepa_bench_step {
+typedef struct ijepa_bench_summary {
+    char device[256];
+    char baseline[160];       /* name, version and place; "" for none */
+    char shapes[240];         /* where the token rows come from; "" where there are none */
+    ijepa_bench_roof roof;
+    /* step */
+    const char *precision;    /* of the matrix products: "f32", "f16", "bf16" */
+    const char *rung;         /* the highest the device has: "f32", "f16", "coopmat", "coopmat2" */
     double images_per_second, milliseconds; /* of a step, median, without timestamps between its ops */
     double gflops;                          /* of a step */
     double context_rows, target_rows;       /* mean per image */
     uint64_t device_bytes;
     int dispatches, barriers;
-} ijepa_bench_step;
+} ijepa_bench_summary;
 
-/* Rows go to on_row as they are measured; `step` (may be NULL) is filled by what = "step". */
-IJEPA_API ijepa_status ijepa_bench(const ijepa_bench_options *options, ijepa_bench_step *step, ijepa_error *err);
+/* Rows go to on_row as they are measured; summary may be NULL. In matmul and attention every result is verified before it is timed. A
+ * wrong one is a row that is not verified and not timed, the others go on, and the call returns IJEPA_ERROR_MISMATCH with the first. What a
+ * kernel refuses is a row with a note where "all" was asked for, else the call's error. A missing baseline is IJEPA_ERROR_FILE or
+ * IJEPA_ERROR_DEVICE with a hint. */
+IJEPA_API ijepa_status ijepa_bench(const ijepa_bench_options *options, ijepa_bench_summary *summary, ijepa_error *err);
+
+/* How near a row comes to the roof above it: max(its flops / the element's, its bytes / memory's) over its time, 0 to about 1; 0 where
+ * that is unknown. *memory (may be NULL): memory is what bounds it. */
+IJEPA_API double ijepa_bench_bound(const ijepa_bench_row *row, const ijepa_bench_roof *roof, bool *memory);
+
+/* A picture of rows: bars of their speed against the baseline (where there is one), and time against the roofs. PNG. */
+IJEPA_API ijepa_status ijepa_draw_bench(const ijepa_bench_row *rows, int count, const ijepa_bench_summary *summary, const char *path,
+                                        ijepa_error *err);
 
 /* ---- pictures ---- */
 

@@ -1,170 +1,139 @@
-/* ijepa bench matmul | ops | step       layer: cli; uses: ijepa.h */
-#include "cli.h"
+/* ijepa bench matmul | attention | ops | step       layer: cli; uses: ijepa.h */
+#include "bench_output.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct table {
-    ijepa_bench_row *rows; /* kept for `step`, whose shares need the total */
-    int count, capacity;
-    bool step, openblas;
-    cli_json *json;
-} table;
+static const char *const kinds[] = {"matmul", "attention", "ops", "step"};
 
-static void print_json_row(cli_json *json, const ijepa_bench_row *row) {
-    double seconds = 1e-3 * row->milliseconds;
-    json_open(json, NULL, '{');
-    json_text(json, "name", row->name);
-    json_number(json, "milliseconds", row->milliseconds);
-    json_number(json, "gflops_per_second", row->gflops / seconds);
-    json_number(json, "gbytes_per_second", row->gbytes / seconds);
-    if (row->baseline_milliseconds > 0) json_number(json, "openblas_milliseconds", row->baseline_milliseconds);
-    json_integer(json, "runs", row->runs);
-    json_bool(json, "verified", row->verified);
-    json_close(json, '}');
-}
+/* What was asked for, with the files that the rows go to. */
+typedef struct request {
+    ijepa_bench_options options;
+    cli_texts assignments;
+    const char *config_path, *tsv, *png;
+    bool json, verbose;
+} request;
 
-static void print_head(const table *t) {
-    if (t->step)
-        printf("%-38s %5s %9s %6s %9s %7s\n", "op", "times", "ms", "share", "GFLOP/s", "GB/s");
-    else
-        printf("%-44s %10s %10s %8s%s  %s\n", "what", "ms", "GFLOP/s", "GB/s", t->openblas ? "  OpenBLAS  speed-up" : "", "verified");
-}
+static void on_row(void *user, const ijepa_bench_row *row) { bench_add(user, row); }
 
-static void on_row(void *user, const ijepa_bench_row *row) {
-    table *t = user;
-    if (t->json) {
-        print_json_row(t->json, row);
-        return;
-    }
-    if (t->step) {
-        if (t->count == t->capacity) {
-            int capacity = t->capacity ? 2 * t->capacity : 64;
-            ijepa_bench_row *rows = realloc(t->rows, (size_t)capacity * sizeof *rows);
-            if (!rows) return;
-            t->rows = rows, t->capacity = capacity;
-        }
-        t->rows[t->count++] = *row;
-        return;
-    }
-    double seconds = 1e-3 * row->milliseconds;
-    if (t->count++ == 0) print_head(t);
-    printf("%-44s %10.3f %10.1f %8.1f", row->name, row->milliseconds, row->gflops / seconds, row->gbytes / seconds);
-    if (t->openblas) printf("  %8.3f  %7.2fx", row->baseline_milliseconds, row->baseline_milliseconds / row->milliseconds);
-    printf("  %s\n", row->verified ? "yes" : "NO");
+static int cannot_write(const char *path) {
     fflush(stdout);
+    fprintf(stderr, "ijepa: %s: %s\n", path, strerror(errno ? errno : EIO));
+    return CLI_FAILED;
 }
 
-static void print_step(const table *t, const ijepa_bench_step *step) {
-    double total = 0;
-    char bytes[32];
-    for (int i = 0; i < t->count; i++) total += t->rows[i].milliseconds;
-    if (t->count) print_head(t);
-    for (int i = 0; i < t->count; i++) {
-        const ijepa_bench_row *row = &t->rows[i];
-        double seconds = 1e-3 * row->milliseconds;
-        printf("%-38s %5d %9.3f %5.1f%% %9.1f %7.1f\n", row->name, row->runs, row->milliseconds, 100 * row->milliseconds / total,
-               row->gflops / seconds, row->gbytes / seconds);
-    }
-    if (t->count) printf("%-38s %5s %9.3f (each op by itself, with timestamps)\n\n", "all", "", total);
-    printf("step               %.3f ms, %.1f images/s", step->milliseconds, step->images_per_second);
-    if (step->gflops > 0) printf(", %.1f GFLOP, %.1f GFLOP/s", step->gflops, step->gflops / (1e-3 * step->milliseconds));
-    printf("\nrows of an image   %.1f context, %.1f target\n", step->context_rows, step->target_rows);
-    printf("recorded           %d dispatches, %d barriers; %s of device memory\n", step->dispatches, step->barriers,
-           text_bytes(step->device_bytes, bytes));
-    if (!t->count) printf("This device has no timestamps: no time by op.\n");
-}
-
-static void json_step(cli_json *json, const ijepa_bench_step *step) {
-    json_number(json, "milliseconds", step->milliseconds);
-    json_number(json, "images_per_second", step->images_per_second);
-    json_number(json, "gflop", step->gflops);
-    json_number(json, "context_rows", step->context_rows);
-    json_number(json, "target_rows", step->target_rows);
-    json_integer(json, "device_bytes", (int64_t)step->device_bytes);
-    json_integer(json, "dispatches", step->dispatches);
-    json_integer(json, "barriers", step->barriers);
-}
-
-static int measure(ijepa_bench_options *ask, table *t) {
-    ijepa_bench_step step = {0};
-    ijepa_error err;
-    if (t->json) json_open(t->json, NULL, '{'), json_open(t->json, "rows", '[');
-    ijepa_status status = ijepa_bench(ask, &step, &err);
-    if (t->json) {
-        json_close(t->json, ']');
-        if (t->step && status == IJEPA_OK) json_step(t->json, &step);
-        json_close(t->json, '}');
-    } else if (t->step && status == IJEPA_OK) {
-        print_step(t, &step);
-    }
+/* Everything that was measured is kept, also when the run then failed. */
+static int measure(const request *r, bench_table *t) {
+    ijepa_bench_summary summary = {.precision = "", .rung = ""};
+    ijepa_bench_options ask = r->options;
+    ijepa_error err, picture_err;
+    ask.on_row = on_row, ask.user = t;
+    ijepa_status status = ijepa_bench(&ask, &summary, &err);
+    if (t->json)
+        bench_json(t, &summary);
+    else
+        bench_finish(t, &summary, status == IJEPA_OK);
+    errno = 0;
+    if (t->tsv && !bench_tsv(t->tsv, t, &summary.roof)) return cannot_write(r->tsv);
+    if (r->png && t->count && ijepa_draw_bench(t->rows, t->count, &summary, r->png, &picture_err) != IJEPA_OK) return cli_fail(&picture_err);
     return status == IJEPA_OK ? CLI_DONE : cli_fail(&err);
+}
+
+static int start(request *r, bench_kind kind) {
+    ijepa_error err;
+    bench_table t = {.kind = kind,
+                     .json = r->json,
+                     .verbose = r->verbose,
+                     .baseline = r->options.baseline && strcmp(r->options.baseline, "none") != 0};
+    if (r->config_path && cli_config(r->config_path, &r->assignments, &r->options.config, &err) != IJEPA_OK) return cli_fail(&err);
+    if (r->tsv && !(t.tsv = fopen(r->tsv, "w"))) {
+        ijepa_config_destroy(r->options.config);
+        return cannot_write(r->tsv);
+    }
+    int code = measure(r, &t);
+    if (t.tsv && fclose(t.tsv) != 0) code = cannot_write(r->tsv);
+    free(t.rows);
+    ijepa_config_destroy(r->options.config);
+    return code;
+}
+
+/* Options that belong together, and those that a kind does not have. Returns -1 to go on. */
+static int check(const request *r, bench_kind kind) {
+    const ijepa_bench_options *o = &r->options;
+    const char *what = kinds[kind];
+    bool shapes = kind == BENCH_MATMUL || kind == BENCH_ATTENTION;
+    if (kind == BENCH_STEP && !r->config_path) return cli_usage("bench", "step needs a configuration: ijepa bench step CONFIG.yaml");
+    if (kind == BENCH_OPS && r->config_path) return cli_usage("bench", "ops takes no configuration: \"%s\" is one word too many", r->config_path);
+    if (!shapes && (o->model || o->element || o->kernel || o->baseline || o->batch))
+        return cli_usage("bench", "%s has no --model, --batch, --element, --kernel or --baseline", what);
+    if (r->assignments.count && !r->config_path) return cli_usage("bench", "--set changes a configuration, and none is given");
+    if ((o->m || o->n || o->k) && !(o->m && o->n && o->k)) return cli_usage("bench", "--m, --n and --k go together");
+    if (o->m && (kind != BENCH_MATMUL || o->model || r->config_path)) return cli_usage("bench", "--m, --n and --k are a shape of matmul by themselves");
+    if (o->model && r->config_path) return cli_usage("bench", "--model and a configuration exclude each other");
+    if (o->batch && !o->model) return cli_usage("bench", "--batch goes with --model");
+    if (o->baseline_library && !o->baseline) return cli_usage("bench", "--baseline-library goes with --baseline");
+    if (o->op && kind != BENCH_OPS) return cli_usage("bench", "--op is an option of ops");
+    return -1;
 }
 
 static int run(const cli_environment *environment, int argc, char **argv) {
     cli_common common = {0};
-    cli_texts assignments = {0};
-    const char *op = NULL;
-    int64_t m = 0, n = 0, k = 0, runs = 0;
-    bool openblas = false;
+    request r = {0};
+    ijepa_bench_options *o = &r.options;
+    int64_t runs = 0, batch = 0;
     const cli_option options[] = {
-        {"--m", "M", "matmul: rows of the result", "a table of shapes", CLI_INTEGER, &m, 1},
-        {"--n", "N", "matmul: columns of the result", NULL, CLI_INTEGER, &n, 1},
-        {"--k", "K", "matmul: length of the sums", NULL, CLI_INTEGER, &k, 1},
-        {"--openblas", NULL, "matmul: time OpenBLAS's sgemm beside it, loaded at run time", NULL, CLI_FLAG, &openblas, 0},
-        {"--op", "NAME", "ops: only those whose name contains this", "all", CLI_TEXT, &op, 0},
-        {"--set", "KEY=VALUE", "step: change the configuration; may be given again", NULL, CLI_TEXTS, &assignments, 0},
+        {"--m", "M", "matmul: rows of the result, in all three forms", "a table of shapes", CLI_INTEGER, &o->m, 1},
+        {"--n", "N", "matmul: columns of the result", NULL, CLI_INTEGER, &o->n, 1},
+        {"--k", "K", "matmul: length of the sums", NULL, CLI_INTEGER, &o->k, 1},
+        {"--model", "NAME", "matmul, attention: shapes of a preset as published", "GPU: vit_base, vit_large, vit_huge", CLI_TEXT, &o->model, 0},
+        {"--batch", "N", "matmul, attention: images of a pass, with --model", "as published: 128", CLI_INTEGER, &batch, 1},
+        {"--element", "E", "matmul, attention: f32, f16, bf16 or all", "f32", CLI_TEXT, &o->element, 0},
+        {"--kernel", "K", "matmul: auto, lane, tile, coopmat, coopmat2; attention: auto, row, coopmat; or all", "auto", CLI_TEXT, &o->kernel, 0},
+        {"--baseline", "B", "matmul: openblas, cublas or none, loaded at run time, timed in turn", "none", CLI_TEXT, &o->baseline, 0},
+        {"--baseline-library", "FILE", "the baseline's library", "the system's", CLI_TEXT, &o->baseline_library, 0},
+        {"--op", "NAME", "ops: only those whose name contains this", "all", CLI_TEXT, &o->op, 0},
+        {"--set", "KEY=VALUE", "change the configuration; may be given again", NULL, CLI_TEXTS, &r.assignments, 0},
         {"--runs", "N", "runs that are timed, the median counts", "15", CLI_INTEGER, &runs, 1},
+        {"--tsv", "FILE", "write the rows tab-separated", NULL, CLI_TEXT, &r.tsv, 0},
+        {"--png", "FILE", "draw them: speed against the baseline, and the roofline", NULL, CLI_TEXT, &r.png, 0},
+        {"--verbose", NULL, "say how each was computed, and what bounds it", NULL, CLI_FLAG, &r.verbose, 0},
         CLI_OPTION_DEVICE(common),
         CLI_OPTION_VALIDATION(common),
         CLI_OPTION_JSON(common),
     };
-    int operands, code = cli_parse(&cmd_bench, options, CLI_COUNT(options), argc, argv, &operands);
+    int operands, kind = 0, code = cli_parse(&cmd_bench, options, CLI_COUNT(options), argc, argv, &operands);
     if (code >= 0) return code;
-    static const char *const names[] = {"matmul", "ops", "step"};
-    const char *what = argv[1];
-    bool step = strcmp(what, "step") == 0;
-    if (!step && strcmp(what, "matmul") != 0 && strcmp(what, "ops") != 0) {
-        const char *nearest = cli_nearest(what, names, CLI_COUNT(names));
-        return cli_usage("bench", "no benchmark is called \"%s\"; %s%s", what, nearest ? "did you mean " : "there are matmul, ops, step",
+    while (kind < CLI_COUNT(kinds) && strcmp(argv[1], kinds[kind]) != 0) kind++;
+    if (kind == CLI_COUNT(kinds)) {
+        const char *nearest = cli_nearest(argv[1], kinds, CLI_COUNT(kinds));
+        return cli_usage("bench", "no benchmark is called \"%s\"; %s%s", argv[1], nearest ? "did you mean " : "there are matmul, attention, ops, step",
                          nearest ? nearest : "");
     }
-    if (step && operands < 2) return cli_usage("bench", "step needs a configuration: ijepa bench step CONFIG.yaml");
-    if (!step && operands > 1) return cli_usage("bench", "%s takes no configuration: \"%s\" is one word too many", what, argv[2]);
-    if ((m || n || k) && !(m && n && k)) return cli_usage("bench", "--m, --n and --k go together");
     if (runs > 10000) return cli_usage("bench", "--runs %lld: it must be at most 10000", (long long)runs);
-    ijepa_error err;
-    ijepa_config *config = NULL;
-    if (step && cli_config(argv[2], &assignments, &config, &err) != IJEPA_OK) return cli_fail(&err);
-    cli_json json = {.file = stdout};
-    table t = {.step = step, .openblas = openblas, .json = common.json ? &json : NULL};
-    ijepa_bench_options ask = {.device = cli_device(&common, environment),
-                               .what = what,
-                               .op = op,
-                               .m = m,
-                               .n = n,
-                               .k = k,
-                               .runs = (int)runs,
-                               .openblas = openblas,
-                               .config = config,
-                               .on_row = on_row,
-                               .user = &t};
-    code = measure(&ask, &t);
-    free(t.rows);
-    ijepa_config_destroy(config);
-    return code;
+    if (batch > 65536) return cli_usage("bench", "--batch %lld: it must be at most 65536", (long long)batch);
+    r.config_path = operands > 1 ? argv[2] : NULL;
+    r.json = common.json;
+    o->device = cli_device(&common, environment);
+    o->what = kinds[kind], o->runs = (int)runs, o->batch = (int)batch, o->by_detail = r.verbose;
+    code = check(&r, (bench_kind)kind);
+    return code >= 0 ? code : start(&r, (bench_kind)kind);
 }
 
 const cli_command cmd_bench = {
     .name = "bench",
-    .purpose = "time matrix products, all ops, or a whole training step",
-    .operands = "matmul|ops|step [CONFIG.yaml]",
+    .purpose = "time matrix products, attention, all ops, or a whole training step",
+    .operands = "matmul|attention|ops|step [CONFIG.yaml]",
     .operands_min = 1,
     .operands_max = 2,
-    .notes = "Every result is verified before it is timed. Times are the device's own where it has timestamps. `step` runs on noise\n"
-             "and needs no data set; its table has one row for each op and part of the model.\n",
-    .examples = "  ijepa bench matmul --openblas\n"
+    .notes = "Every result is verified before it is timed. Times are the device's own where it has timestamps. Token rows of matmul and\n"
+             "attention are those of a batch with the configuration's masks. `of roof` is the share of what this run saw the device do at\n"
+             "best: max(flops / the fastest product, bytes / the fastest copy) over the time. `step` runs on noise and needs no data set;\n"
+             "its table has one row for each op and part of the model.\n",
+    .examples = "  ijepa bench matmul --baseline openblas\n"
+                "  ijepa bench matmul --model vit_huge --element all --kernel all --baseline cublas --tsv h14.tsv --png h14.png\n"
+                "  ijepa bench attention --model vit_base --element f16 --kernel all\n"
                 "  ijepa bench ops --op attention\n"
-                "  ijepa bench step samples/configs/fashion-mnist.yaml --set data.batch_size=64\n",
+                "  ijepa bench step samples/configs/fashion-mnist.yaml --set data.batch_size=64 --verbose\n",
     .run = run,
 };

@@ -203,6 +203,7 @@ typedef struct gpu_program gpu_program;
 typedef struct gpu_dispatch_desc {
     gpu_kernel *kernel;
     const char *label;                    /* op and what for, "matmul_nt blocks.3.mlp.fc1"; copied */
+    const char *detail;                   /* how, for the report: kernel, tile, 16-bit element: "coopmat f16 128x128x32"; copied [""] */
     gpu_tensor tensors[GPU_BINDINGS_MAX]; /* binding i; a zero tensor (arena NULL) stands for "unused", bound to a dummy */
     uint32_t tensor_count;
     const void *push;
@@ -233,7 +234,7 @@ ij_status gpu_wait_all(gpu_device *device, ij_error *err); /* for all that was q
 ij_status gpu_run(gpu_program *program, ij_error *err);    /* submit and wait */
 
 typedef struct gpu_op_time {
-    const char *label; /* owned by the program */
+    const char *label, *detail; /* owned by the program; detail is "" where the op said nothing */
     double seconds, flops, bytes;
 } gpu_op_time;
 

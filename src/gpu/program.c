@@ -36,7 +36,7 @@ struct gpu_program {
     int sets_left;
     span *spans;
     int64_t span_count, span_capacity;
-    gpu_op_time *ops; /* labels are allocated */
+    gpu_op_time *ops; /* label and detail are one allocation, the label's */
     int64_t op_count, op_capacity;
     VkQueryPool queries; /* of a profiled program: two timestamps an op */
     uint32_t query_capacity;
@@ -149,7 +149,7 @@ static ij_status remember(gpu_program *program, gpu_tensor tensor, bool written,
 }
 
 /* Begins an op: the command buffer it goes into, and its first timestamp. */
-static ij_status begin_op(gpu_program *program, const char *label, double flops, double bytes, ij_error *err) {
+static ij_status begin_op(gpu_program *program, const char *label, const char *detail, double flops, double bytes, ij_error *err) {
     assert(!program->finished);
     bool full = program->command_count && program->dispatches_here &&
                 (program->flops_here + flops > FLOPS_PER_SUBMISSION || program->dispatches_here >= DISPATCHES_PER_SUBMISSION);
@@ -160,12 +160,15 @@ static ij_status begin_op(gpu_program *program, const char *label, double flops,
     }
     program->flops_here += flops;
     program->dispatches_here++;
-    char text[256];
-    snprintf(text, sizeof text, "%s%s%s", label ? label : "", program->scope[0] ? " " : "", program->scope);
+    char text[256 + 96], how[96];
+    snprintf(text, 256, "%s%s%s", label ? label : "", program->scope[0] ? " " : "", program->scope);
+    snprintf(how, sizeof how, "%s", detail ? detail : "");
+    size_t label_bytes = strlen(text) + 1, detail_bytes = strlen(how);
+    memcpy(text + label_bytes, how, detail_bytes);
     IJ_TRY(ij_grow(&program->ops, &program->op_capacity, program->op_count + 1, sizeof *program->ops, "op list", err));
     char *copy;
-    IJ_TRY(ij_copy_text(&copy, text, strlen(text), err));
-    program->ops[program->op_count++] = (gpu_op_time){copy, 0, flops, bytes};
+    IJ_TRY(ij_copy_text(&copy, text, label_bytes + detail_bytes, err));
+    program->ops[program->op_count++] = (gpu_op_time){.label = copy, .detail = copy + label_bytes, .flops = flops, .bytes = bytes};
     return IJ_OK;
 }
 
@@ -227,7 +230,7 @@ ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_e
     if (device->compile_only) return IJ_OK;
     VkDescriptorSet set = VK_NULL_HANDLE;
     IJ_TRY(descriptor_set(program, kernel, desc, &set, err));
-    IJ_TRY(begin_op(program, desc->label ? desc->label : kernel->shader, desc->flops, desc->bytes, err));
+    IJ_TRY(begin_op(program, desc->label ? desc->label : kernel->shader, desc->detail, desc->flops, desc->bytes, err));
     bool wait = program->profile; /* a profiled program runs its ops one after the other, so that each one's time is its own */
     for (uint32_t i = 0; i < kernel->binding_count && i < desc->tensor_count && !wait; i++)
         if (desc->tensors[i].arena) wait = conflicts(program, desc->tensors[i], kernel->writes >> i & 1);
@@ -249,7 +252,7 @@ ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_e
 ij_status gpu_copy(gpu_program *program, gpu_tensor to, gpu_tensor from, uint64_t bytes, ij_error *err) {
     assert(bytes <= to.bytes && bytes <= from.bytes && bytes % 4 == 0);
     if (program->device->compile_only) return IJ_OK;
-    IJ_TRY(begin_op(program, "copy", 0, 2 * (double)bytes, err));
+    IJ_TRY(begin_op(program, "copy", NULL, 0, 2 * (double)bytes, err));
     if (program->profile || conflicts(program, to, true) || conflicts(program, from, false)) barrier(program);
     IJ_TRY(remember(program, to, true, err));
     IJ_TRY(remember(program, from, false, err));
@@ -262,7 +265,7 @@ ij_status gpu_copy(gpu_program *program, gpu_tensor to, gpu_tensor from, uint64_
 
 ij_status gpu_fill(gpu_program *program, gpu_tensor to, uint32_t word, ij_error *err) {
     if (program->device->compile_only) return IJ_OK;
-    IJ_TRY(begin_op(program, "fill", 0, (double)to.bytes, err));
+    IJ_TRY(begin_op(program, "fill", NULL, 0, (double)to.bytes, err));
     if (program->profile || conflicts(program, to, true)) barrier(program);
     IJ_TRY(remember(program, to, true, err));
     stamp(program, false);

@@ -1,170 +1,268 @@
-/* layer: ops; uses: base, gpu */
+/* layer: ops; uses: base, gpu
+ *
+ * Tolerance. Operands are uniform in [-1, 1] and exact, so a product of two has variance 1/9 and partial sums of k of them have size
+ * sqrt(k) / 3. op_tolerance(k) bounds the rounding of f32 sums in any order, relative to that size and to the element. Matrix units may
+ * cut off instead of rounding: an error of a whole unit in the last place, 2^-23, always to the same side, once for every group of at
+ * least four products that they add at once; for 16-bit operands k / 4 of those are allowed on top. Storing c in 16 bits adds half a unit
+ * of its own. A product left out moves an element by 1/4 on average, thousands of times the f32 tolerance of k = 1024. */
 #include "ops/bench_matmul.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "philox.h"
 
-#include <dlfcn.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define SAMPLES 4096
-#define ELEMENTS_MAX ((int64_t)1 << 30)
-
-/* cblas_sgemm as every CBLAS declares it; its enums are ints. */
-typedef void (*sgemm_function)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda,
-                               const float *b, int ldb, float beta, float *c, int ldc);
-enum { CBLAS_ROW_MAJOR = 101, CBLAS_NO_TRANS = 111, CBLAS_TRANS = 112 };
+#define SAMPLES 64 /* rows, and columns of each */
+#define ELEMENTS_MAX ((int64_t)1 << 31)
+#define FLOPS_PER_RUN 20e9 /* on a GPU: shorter products are repeated within a run, so that what surrounds them does not count */
+#define REPEATS_MAX 32
 
 typedef struct product {
     const matmul_bench_desc *desc;
-    float *a, *b, *c; /* a [m, k] or [k, m], b [n, k] or [k, n] by form, c [m, n] */
+    gpu_device *device;
+    bench_matrix a, b; /* a [m, k] or [k, m], b [n, k] or [k, n] by form */
+    gpu_element result;
+    int repeats;
     gpu_arena *arena;
-    gpu_program *program;
-    gpu_tensor da, db, dc;
-    void *library;
+    gpu_tensor da, db, dc, scratch; /* dc [m, n] */
+    gpu_program *programs[OP_MATMUL_KERNEL_COUNT];
+    int64_t at_rows[SAMPLES], at_columns[SAMPLES];
+    double *rows_a, *columns_b; /* [SAMPLES, k] of a and b^T */
+    void *row;                  /* one of c */
+    double *times;              /* [KERNEL_COUNT + 1, runs] */
 } product;
 
+const char *matmul_kernel_name(op_matmul_kernel kernel) {
+    static const char *const names[OP_MATMUL_KERNEL_COUNT] = {"auto", "lane", "tile", "coopmat", "coopmat2"};
+    return names[kernel];
+}
+
+bool matmul_bench_supports(const gpu_info *info, op_matmul_kernel kernel, gpu_element element) {
+    bool found = false;
+    if (kernel == OP_MATMUL_LANE) return element == GPU_WORD && info->kind == GPU_KIND_CPU;
+    if (kernel == OP_MATMUL_AUTO || kernel == OP_MATMUL_TILE) return true;
+    if (kernel == OP_MATMUL_COOPMAT)
+        for (uint32_t i = 0; i < info->shape_count; i++) found |= info->shapes[i].element == element;
+    else
+        for (uint32_t i = 0; i < info->flexible_count; i++) found |= info->flexible[i].element == element;
+    return found && element != GPU_WORD;
+}
+
 static void product_free(product *p) {
-    gpu_program_destroy(p->program);
+    for (int i = 0; i < OP_MATMUL_KERNEL_COUNT; i++) gpu_program_destroy(p->programs[i]);
     gpu_arena_destroy(p->arena);
-    free(p->a), free(p->b), free(p->c);
-    if (p->library) dlclose(p->library);
+    bench_matrix_free(&p->a), bench_matrix_free(&p->b);
+    free(p->rows_a), free(p->columns_b), free(p->row), free(p->times);
 }
 
-static float a_at(const product *p, int64_t i, int64_t l) {
-    return p->a[p->desc->form == OP_MATMUL_TN ? l * p->desc->m + i : i * p->desc->k + l];
-}
-static float b_at(const product *p, int64_t l, int64_t j) {
-    return p->b[p->desc->form == OP_MATMUL_NT ? j * p->desc->k + l : l * p->desc->n + j];
-}
+/* ---- operands and what they should give ---- */
 
-/* Uniform in [-1, 1). */
-static void fill(float *values, int64_t count, uint32_t stream) {
-    for (int64_t i = 0; i < count; i++) {
-        philox_words w = philox(20230408, 0, stream, (uint32_t)i, (uint32_t)(i >> 32), PHILOX_STREAM_TEST);
-        values[i] = (float)((double)w.x / 2147483648.0 - 1);
-    }
-}
-
-/* Sampled elements of c, corners first, against sums in double. The tolerance is that of every sum of k products, relative to the
- * element and to the size such sums have: sqrt(k) / 3 for products of two numbers uniform in [-1, 1]. */
-static ij_status verify(const product *p, const char *whose, ij_error *err) {
+static void sample_places(product *p) {
     const matmul_bench_desc *d = p->desc;
-    double size = sqrt((double)d->k) / 3, tolerance = op_tolerance(d->k);
     for (uint32_t s = 0; s < SAMPLES; s++) {
         philox_words w = philox(7, 0, s, 0, 0, PHILOX_STREAM_TEST);
-        int64_t i = s < 4 ? (s & 1 ? d->m - 1 : 0) : (int64_t)(w.x % (uint64_t)d->m),
-                j = s < 4 ? (s & 2 ? d->n - 1 : 0) : (int64_t)(w.y % (uint64_t)d->n);
-        double sum = 0, got = (double)p->c[i * d->n + j];
-        for (int64_t l = 0; l < d->k; l++) sum += (double)a_at(p, i, l) * (double)b_at(p, l, j);
-        if (!(fabs(got - sum) <= tolerance * (fabs(sum) + size)))
+        p->at_rows[s] = s == 0 ? 0 : s == 1 ? d->m - 1 : (int64_t)(w.x % (uint64_t)d->m);
+        p->at_columns[s] = s == 0 ? 0 : s == 1 ? d->n - 1 : (int64_t)(w.y % (uint64_t)d->n);
+    }
+}
+
+static ij_status make_operands(product *p, ij_error *err) {
+    const matmul_bench_desc *d = p->desc;
+    bool nt = d->form == OP_MATMUL_NT, tn = d->form == OP_MATMUL_TN;
+    IJ_TRY(bench_matrix_make(d->element, tn ? d->k : d->m, tn ? d->m : d->k, 1, 1, "matrix a", &p->a, err));
+    IJ_TRY(bench_matrix_make(d->element, nt ? d->n : d->k, nt ? d->k : d->n, 2, 1, "matrix b", &p->b, err));
+    IJ_TRY(ij_alloc(&p->rows_a, SAMPLES * d->k, sizeof *p->rows_a, "sampled rows", err));
+    IJ_TRY(ij_alloc(&p->columns_b, SAMPLES * d->k, sizeof *p->columns_b, "sampled columns", err));
+    IJ_TRY(ij_alloc(&p->row, d->n + 8, 4, "a row", err));
+    IJ_TRY(ij_alloc(&p->times, (OP_MATMUL_KERNEL_COUNT + 1) * (int64_t)d->runs, sizeof *p->times, "times", err));
+    sample_places(p);
+    for (int64_t l = 0; l < d->k; l++)
+        for (int s = 0; s < SAMPLES; s++) {
+            int64_t i = p->at_rows[s], j = p->at_columns[s];
+            p->rows_a[s * d->k + l] = tn ? bench_matrix_at(&p->a, l, i) : bench_matrix_at(&p->a, i, l);
+            p->columns_b[s * d->k + l] = nt ? bench_matrix_at(&p->b, j, l) : bench_matrix_at(&p->b, l, j);
+        }
+    return IJ_OK;
+}
+
+/* Compares the sampled elements of row at_rows[s], which is in p->row. */
+static ij_status verify_row(const product *p, int s, const char *whose, ij_error *err) {
+    const matmul_bench_desc *d = p->desc;
+    double size = sqrt((double)d->k) / 3, tolerance = op_tolerance(d->k) + (d->element == GPU_WORD ? 0 : (double)d->k / 4 * 0x1p-23);
+    double rounding = p->result == GPU_WORD ? 0 : op_rounding(op_dtype_of(p->result));
+    for (int t = 0; t < SAMPLES; t++) {
+        double sum = 0, got = bench_element(p->result, p->row, p->at_columns[t]);
+        for (int64_t l = 0; l < d->k; l++) sum += p->rows_a[s * d->k + l] * p->columns_b[t * d->k + l];
+        if (!(fabs(got - sum) <= tolerance * (fabs(sum) + size) + rounding * fabs(got)))
             return ij_fail(err, IJ_ERROR_MISMATCH, "%s: m %lld, n %lld, k %lld: element (%lld, %lld) is %.9g, it should be %.9g", whose,
-                           (long long)d->m, (long long)d->n, (long long)d->k, (long long)i, (long long)j, got, sum);
+                           (long long)d->m, (long long)d->n, (long long)d->k, (long long)p->at_rows[s], (long long)p->at_columns[t], got,
+                           sum);
     }
     return IJ_OK;
 }
 
-static int by_size(const void *x, const void *y) {
-    return (*(const double *)x > *(const double *)y) - (*(const double *)x < *(const double *)y);
-}
+/* ---- our kernels ---- */
 
-static double median(double *values, int count) {
-    qsort(values, (size_t)count, sizeof *values, by_size);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-}
-
-static ij_status prepare(product *p, gpu_device *device, ij_error *err) {
+static op_matmul_desc describe(const product *p, op_matmul_kernel kernel) {
     const matmul_bench_desc *d = p->desc;
-    IJ_TRY(ij_alloc(&p->a, d->m * d->k, 4, "matrix a", err));
-    IJ_TRY(ij_alloc(&p->b, d->n * d->k, 4, "matrix b", err));
-    IJ_TRY(ij_alloc(&p->c, d->m * d->n, 4, "matrix c", err));
-    fill(p->a, d->m * d->k, 1);
-    fill(p->b, d->n * d->k, 2);
-    IJ_TRY(gpu_arena_create(device, "matrices", GPU_MEMORY_DEVICE, &p->arena, err));
-    IJ_TRY(gpu_reserve(p->arena, 4 * (uint64_t)(d->m * d->k), "a", &p->da, err));
-    IJ_TRY(gpu_reserve(p->arena, 4 * (uint64_t)(d->n * d->k), "b", &p->db, err));
-    IJ_TRY(gpu_reserve(p->arena, 4 * (uint64_t)(d->m * d->n), "c", &p->dc, err));
-    op_matmul_desc desc = {
-        .form = d->form, .m = (uint32_t)d->m, .n = (uint32_t)d->n, .k = (uint32_t)d->k, .a = p->da, .b = p->db, .c = p->dc};
+    op_matmul_desc desc = {.form = d->form,
+                           .m = (uint32_t)d->m,
+                           .n = (uint32_t)d->n,
+                           .k = (uint32_t)d->k,
+                           .a = p->da,
+                           .b = p->db,
+                           .c = p->dc,
+                           .scratch = p->scratch,
+                           .kernel = kernel};
     desc.rows.max = d->form == OP_MATMUL_TN ? desc.k : desc.m;
-    uint64_t scratch = op_matmul_scratch(device, &desc);
-    if (scratch) IJ_TRY(gpu_reserve(p->arena, scratch, "scratch", &desc.scratch, err));
+    return desc;
+}
+
+static ij_status reserve(product *p, ij_error *err) {
+    const matmul_bench_desc *d = p->desc;
+    uint64_t scratch = 0;
+    IJ_TRY(gpu_arena_create(p->device, "matrices", GPU_MEMORY_DEVICE, &p->arena, err));
+    IJ_TRY(gpu_reserve_matrix(p->arena, d->element, (uint64_t)p->a.rows, (uint64_t)p->a.columns, "a", &p->da, err));
+    IJ_TRY(gpu_reserve_matrix(p->arena, d->element, (uint64_t)p->b.rows, (uint64_t)p->b.columns, "b", &p->db, err));
+    IJ_TRY(gpu_reserve_matrix(p->arena, p->result, (uint64_t)d->m, (uint64_t)d->n, "c", &p->dc, err));
+    for (int i = 0; i < OP_MATMUL_KERNEL_COUNT; i++) {
+        op_matmul_desc desc = describe(p, (op_matmul_kernel)i);
+        uint64_t bytes = d->kernels[i] ? op_matmul_scratch(p->device, &desc) : 0;
+        if (bytes > scratch) scratch = bytes;
+    }
+    if (scratch) IJ_TRY(gpu_reserve(p->arena, scratch, "scratch", &p->scratch, err));
     IJ_TRY(gpu_arena_commit(p->arena, err));
-    IJ_TRY(gpu_write(device, p->da, 0, p->a, 4 * (uint64_t)(d->m * d->k), err));
-    IJ_TRY(gpu_write(device, p->db, 0, p->b, 4 * (uint64_t)(d->n * d->k), err));
-    IJ_TRY(gpu_program_create(device, "matmul", true, &p->program, err));
-    IJ_TRY(op_matmul(p->program, &desc, err));
-    return gpu_program_finish(p->program, err);
+    IJ_TRY(gpu_write(p->device, p->da, 0, p->a.data, p->a.bytes, err));
+    return gpu_write(p->device, p->db, 0, p->b.data, p->b.bytes, err);
 }
 
-static ij_status time_device(product *p, double *times, double *seconds, ij_error *err) {
-    for (int r = 0; r < p->desc->runs; r++) {
-        const gpu_op_time *rows;
-        int count;
-        double begin = ij_seconds();
-        IJ_TRY(gpu_run(p->program, err));
-        times[r] = ij_seconds() - begin;
-        if (gpu_program_times(p->program, &rows, &count, NULL) != IJ_OK) continue;
-        times[r] = 0;
-        for (int i = 0; i < count; i++) times[r] += rows[i].seconds;
+static ij_status record(product *p, op_matmul_kernel kernel, ij_error *err) {
+    op_matmul_desc desc = describe(p, kernel);
+    IJ_TRY(gpu_program_create(p->device, matmul_kernel_name(kernel), true, &p->programs[kernel], err));
+    for (int i = 0; i < p->repeats; i++) IJ_TRY(op_matmul(p->programs[kernel], &desc, err));
+    return gpu_program_finish(p->programs[kernel], err);
+}
+
+static ij_status poison(product *p, ij_error *err) {
+    gpu_program *program;
+    IJ_TRY(gpu_program_create(p->device, "poison", false, &program, err));
+    ij_status status = gpu_fill(program, p->dc, 0x7fff7fffu, err);
+    if (status == IJ_OK) status = gpu_program_finish(program, err);
+    if (status == IJ_OK) status = gpu_run(program, err);
+    gpu_program_destroy(program);
+    return status;
+}
+
+static ij_status verify_device(product *p, op_matmul_kernel kernel, ij_error *err) {
+    uint64_t bytes = gpu_matrix_bytes(p->result, 1, (uint64_t)p->desc->n);
+    char whose[300];
+    snprintf(whose, sizeof whose, "%.200s, kernel %s", gpu_device_info(p->device)->name, matmul_kernel_name(kernel));
+    for (int s = 0; s < SAMPLES; s++) {
+        IJ_TRY(gpu_read(p->device, p->dc, (uint64_t)p->at_rows[s] * bytes, p->row, bytes, err));
+        IJ_TRY(verify_row(p, s, whose, err));
     }
-    *seconds = median(times, p->desc->runs);
     return IJ_OK;
 }
 
-static ij_status time_openblas(product *p, double *times, double *seconds, ij_error *err) {
-    static const char *const names[] = {"libopenblas.so.0", "libopenblas.so", "libblas.so.3"};
-    const matmul_bench_desc *d = p->desc;
-    sgemm_function sgemm = NULL;
-    for (int i = 0; i < IJ_COUNT(names) && !sgemm; i++) {
-        if (p->library) dlclose(p->library);
-        p->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-        if (p->library) *(void **)&sgemm = dlsym(p->library, "cblas_sgemm");
+/* Records, runs and verifies a kernel. What is its own fault goes into *time; the rest is returned. */
+static ij_status prepare_kernel(product *p, op_matmul_kernel kernel, matmul_bench_time *time, ij_error *err) {
+    const gpu_op_time *ops;
+    int count;
+    ij_error own = {0};
+    time->status = record(p, kernel, &own);
+    if (time->status == IJ_OK) {
+        IJ_TRY(poison(p, err));
+        IJ_TRY(gpu_run(p->programs[kernel], err));
+        time->status = verify_device(p, kernel, &own);
     }
-    if (!sgemm) {
-        ij_fail(err, IJ_ERROR_FILE, "OpenBLAS: libopenblas.so.0 cannot be loaded");
-        return ij_hint(err, "Debian, Ubuntu: apt install libopenblas0-pthread");
-    }
-    int lda = (int)(d->form == OP_MATMUL_TN ? d->m : d->k), ldb = (int)(d->form == OP_MATMUL_NT ? d->k : d->n);
-    for (int r = -1; r < d->runs; r++) { /* the first run starts its threads */
-        double begin = ij_seconds();
-        sgemm(CBLAS_ROW_MAJOR, d->form == OP_MATMUL_TN ? CBLAS_TRANS : CBLAS_NO_TRANS,
-              d->form == OP_MATMUL_NT ? CBLAS_TRANS : CBLAS_NO_TRANS, (int)d->m, (int)d->n, (int)d->k, 1, p->a, lda, p->b, ldb, 0, p->c,
-              (int)d->n);
-        if (r >= 0)
-            times[r] = ij_seconds() - begin;
-        else
-            IJ_TRY(verify(p, "OpenBLAS", err));
-    }
-    *seconds = median(times, d->runs);
+    if (time->status == IJ_OK && gpu_program_times(p->programs[kernel], &ops, &count, NULL) == IJ_OK && count)
+        snprintf(time->detail, sizeof time->detail, "%s", ops[0].detail);
+    if (time->status == IJ_OK) return IJ_OK;
+    snprintf(time->note, sizeof time->note, "%.239s", own.text);
+    gpu_program_destroy(p->programs[kernel]);
+    p->programs[kernel] = NULL;
+    if (time->status == IJ_ERROR_MISMATCH || time->status == IJ_ERROR_ARGUMENT || time->status == IJ_ERROR_DEVICE) return IJ_OK;
+    if (err) *err = own;
+    return time->status;
+}
+
+static ij_status time_kernel(product *p, gpu_program *program, double *seconds, ij_error *err) {
+    const gpu_op_time *rows;
+    int count;
+    double begin = ij_seconds();
+    IJ_TRY(gpu_run(program, err));
+    *seconds = (ij_seconds() - begin) / p->repeats;
+    if (gpu_program_times(program, &rows, &count, NULL) != IJ_OK) return IJ_OK;
+    *seconds = 0;
+    for (int i = 0; i < count; i++) *seconds += rows[i].seconds / p->repeats;
     return IJ_OK;
 }
 
-static ij_status measure(product *p, gpu_device *device, matmul_bench_result *out, double *times, ij_error *err) {
+/* ---- the other library ---- */
+
+static ij_status prepare_library(product *p, ij_error *err) {
     const matmul_bench_desc *d = p->desc;
-    IJ_TRY(prepare(p, device, err));
-    IJ_TRY(gpu_run(p->program, err));
-    IJ_TRY(gpu_read(device, p->dc, 0, p->c, 4 * (uint64_t)(d->m * d->n), err));
-    IJ_TRY(verify(p, gpu_device_info(device)->name, err));
-    out->verified = true;
-    IJ_TRY(time_device(p, times, &out->seconds, err));
-    return d->openblas ? time_openblas(p, times, &out->openblas_seconds, err) : IJ_OK;
+    baseline *library = d->library;
+    double seconds;
+    IJ_TRY(library->load(library, &(baseline_product){d->form, d->m, d->n, d->k, &p->a, &p->b, p->result}, err));
+    IJ_TRY(library->run(library, 1, &seconds, err)); /* it starts its threads, chooses its kernel */
+    for (int s = 0; s < SAMPLES; s++) {
+        IJ_TRY(library->read_row(library, p->at_rows[s], p->row, err));
+        IJ_TRY(verify_row(p, s, library->name, err));
+    }
+    return IJ_OK;
+}
+
+/* ---- all ---- */
+
+static ij_status time_all(product *p, bool library, matmul_bench_result *out, ij_error *err) {
+    const matmul_bench_desc *d = p->desc;
+    double ignored, *const library_times = p->times + OP_MATMUL_KERNEL_COUNT * d->runs;
+    for (int r = -1; r < d->runs; r++) { /* one more to warm up */
+        for (int i = 0; i < OP_MATMUL_KERNEL_COUNT; i++)
+            if (p->programs[i]) IJ_TRY(time_kernel(p, p->programs[i], r < 0 ? &ignored : &p->times[i * d->runs + r], err));
+        if (library) IJ_TRY(d->library->run(d->library, p->repeats, r < 0 ? &ignored : &library_times[r], err));
+    }
+    for (int i = 0; i < OP_MATMUL_KERNEL_COUNT; i++)
+        if (p->programs[i]) out->kernels[i].seconds = bench_median(p->times + i * d->runs, d->runs);
+    if (library) out->library.seconds = bench_median(library_times, d->runs);
+    return IJ_OK;
+}
+
+static ij_status measure(product *p, matmul_bench_result *out, ij_error *err) {
+    const matmul_bench_desc *d = p->desc;
+    bool library = d->library && d->library->takes(d->element);
+    int timed = 0;
+    IJ_TRY(make_operands(p, err));
+    IJ_TRY(reserve(p, err));
+    for (int i = 0; i < OP_MATMUL_KERNEL_COUNT; i++) {
+        if (!d->kernels[i]) continue;
+        IJ_TRY(prepare_kernel(p, (op_matmul_kernel)i, &out->kernels[i], err));
+        timed += out->kernels[i].status == IJ_OK;
+    }
+    if (!timed) return IJ_OK;
+    if (library) IJ_TRY(prepare_library(p, err));
+    return time_all(p, library, out, err);
 }
 
 ij_status matmul_bench(gpu_device *device, const matmul_bench_desc *desc, matmul_bench_result *out, ij_error *err) {
     int64_t m = desc->m, n = desc->n, k = desc->k, side = ELEMENTS_MAX;
-    *out = (matmul_bench_result){0};
+    memset(out, 0, sizeof *out);
     if (m < 1 || n < 1 || k < 1 || m > side || n > side || k > side || m * k > side || n * k > side || m * n > side)
         return ij_fail(err, IJ_ERROR_ARGUMENT,
-                       "matmul: m %lld, n %lld, k %lld: all must be positive and no matrix larger than 2^30 elements", (long long)m,
+                       "matmul: m %lld, n %lld, k %lld: all must be positive and no matrix larger than 2^31 elements", (long long)m,
                        (long long)n, (long long)k);
     if (desc->runs < 1) return ij_fail(err, IJ_ERROR_ARGUMENT, "matmul: %d runs; at least 1 is needed", desc->runs);
-    product p = {.desc = desc};
-    double *times;
-    IJ_TRY(ij_alloc(&times, desc->runs, sizeof *times, "times", err));
-    ij_status status = measure(&p, device, out, times, err);
+    double repeats = FLOPS_PER_RUN / (2.0 * (double)m * (double)n * (double)k);
+    product p = {.desc = desc,
+                 .device = device,
+                 .result = desc->form == OP_MATMUL_TN ? GPU_WORD : desc->element,
+                 .repeats = gpu_device_info(device)->kind == GPU_KIND_CPU || repeats < 1 ? 1 : repeats > REPEATS_MAX ? REPEATS_MAX : (int)repeats};
+    ij_status status = measure(&p, out, err);
+    if (desc->library) desc->library->unload(desc->library);
     product_free(&p);
-    free(times);
     return status;
 }

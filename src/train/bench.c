@@ -125,7 +125,22 @@ typedef struct profile {
     ij_bench_row *rows;
     int64_t count, capacity;
     double context, prediction; /* rows that were there / the most there can be */
+    bool by_detail;
 } profile;
+
+/* Whether a label is that of a linear layer: those of vit.c and jepa.c begin with the layer's name. */
+static bool is_product(const char *label) {
+    static const char *const layers[] = {"patch_embed", "qkv", "proj", "fc1", "fc2", "predictor_embed", "predictor_proj", "matmul"};
+    for (int i = 0; i < IJ_COUNT(layers); i++) {
+        size_t length = strlen(layers[i]);
+        if (strncmp(label, layers[i], length) == 0 && (label[length] == 0 || label[length] == ' ' || label[length] == '_')) return true;
+    }
+    return false;
+}
+
+static bool same_row(const profile *p, const ij_bench_row *row, const gpu_op_time *op) {
+    return strcmp(row->label, op->label) == 0 && (!p->by_detail || strcmp(row->detail, op->detail) == 0);
+}
 
 /* Adds a program's ops, `times` runs of each. A label ends in the part of the model that it works for. */
 static ij_status add_program(profile *p, gpu_program *program, int times, ij_error *err) {
@@ -134,10 +149,10 @@ static ij_status add_program(profile *p, gpu_program *program, int times, ij_err
     IJ_TRY(gpu_program_times(program, &ops, &count, err));
     for (int i = 0; i < count; i++) {
         int64_t at = 0;
-        while (at < p->count && strcmp(p->rows[at].label, ops[i].label) != 0) at++;
+        while (at < p->count && !same_row(p, &p->rows[at], &ops[i])) at++;
         if (at == p->count) {
             IJ_TRY(ij_grow(&p->rows, &p->capacity, at + 1, sizeof *p->rows, "profile", err));
-            p->rows[p->count++] = (ij_bench_row){.label = ops[i].label};
+            p->rows[p->count++] = (ij_bench_row){.label = ops[i].label, .detail = ops[i].detail, .product = is_product(ops[i].label)};
         }
         double share = strstr(ops[i].label, " context") ? p->context : strstr(ops[i].label, " predictor") ? p->prediction : 1;
         p->rows[at].seconds += times * ops[i].seconds;
@@ -200,11 +215,11 @@ static ij_status measure(bench *b, int runs, profile *p, void (*on_row)(void *, 
     return IJ_OK;
 }
 
-ij_status ij_bench_step_run(gpu_device *device, const ij_train_config *config, int runs,
+ij_status ij_bench_step_run(gpu_device *device, const ij_train_config *config, int runs, bool by_detail,
                             void (*on_row)(void *user, const ij_bench_row *row), void *user, ij_bench_step *out, ij_error *err) {
     *out = (ij_bench_step){0};
     bench b = {.config = config, .device = device};
-    profile p = {0};
+    profile p = {.by_detail = by_detail};
     ij_status status = measure(&b, runs, &p, on_row, user, out, err);
     free(p.rows);
     bench_free(&b);

@@ -9,8 +9,10 @@
 
 typedef struct ij_bench_row {
     const char *label;            /* op and part of the model: "fc1 predictor" */
+    const char *detail;           /* how, of the first that carries it: "coopmat f16 128x128x32"; "" where the op does not say */
     double seconds, flops, bytes; /* of all that carry it, in one step */
     int count;                    /* dispatches */
+    bool product;                 /* a matrix product */
 } ij_bench_row;
 
 typedef struct ij_bench_step {
@@ -23,8 +25,9 @@ typedef struct ij_bench_step {
 } ij_bench_step;
 
 /* Runs `runs` steps after two that warm up, then one step with timestamps around every op; its rows go to on_row, the slowest first.
- * Ops over ragged rows are charged for the rows that were there, not for the most there could be. */
-ij_status ij_bench_step_run(gpu_device *device, const ij_train_config *config, int runs,
+ * Ops over ragged rows are charged for the rows that were there, not for the most there could be. by_detail: what has one label but is
+ * done in different ways has a row for each. */
+ij_status ij_bench_step_run(gpu_device *device, const ij_train_config *config, int runs, bool by_detail,
                             void (*on_row)(void *user, const ij_bench_row *row), void *user, ij_bench_step *out, ij_error *err);
 
 #endif
