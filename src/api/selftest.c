@@ -17,7 +17,6 @@ static ij_status run_case(gpu_device *device, const op_family *family, const op_
                                  .op = op->name,
                                  .name = c->name,
                                  .pass = status == IJ_OK && !report.skipped,
-                                 .skipped = report.skipped,
                                  .text = text,
                                  .error = report.error,
                                  .milliseconds = 1e3 * report.seconds,

@@ -49,8 +49,6 @@ static void on_case(void *user, const ijepa_selftest_case *c) {
         if (t->verbose) printf("skipped %-26s %-22s this device cannot run it\n", c->op, c->name);
     } else if (!c->pass) {
         printf("FAILED  %s\n", c->text);
-    } else if (c->skipped) {
-        if (t->verbose) printf("skipped %-26s %-22s the device lacks what it needs\n", c->op, c->name);
     } else if (t->verbose) {
         printf("passed  %-26s %-22s error %.3f of the tolerance, %.3f ms\n", c->op, c->name, c->error, c->milliseconds);
     }

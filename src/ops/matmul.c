@@ -121,7 +121,9 @@ ij_status op_matmul(gpu_program *program, const op_matmul_desc *desc, ij_error *
                        (unsigned long long)desc->scratch.bytes, plan.parts, plan.push.chunk, (unsigned long long)scratch);
     gpu_tensor zero = {0};
     double m = plan.push.m, n = plan.push.n, k = plan.push.k;
+    char detail[80];
     gpu_dispatch_desc dispatch = {.label = label,
+                                  .detail = matmul_choice_name(device, desc, plan.choice, detail),
                                   .tensors = {desc->a, desc->b, split ? desc->scratch : desc->c, desc->rows.offsets, desc->bias,
                                               desc->residual, matmul_given(desc->pre) ? desc->pre : desc->gelu_grad_of,
                                               split ? zero : desc->bias_grad, desc->gather, desc->residual_index},

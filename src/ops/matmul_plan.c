@@ -229,7 +229,8 @@ static bool choose(gpu_device *device, const op_matmul_desc *desc, matmul_choice
     }
     if (desc->kernel != OP_MATMUL_AUTO) return default_of(device, desc, desc->kernel, out);
     matmul_key key = matmul_key_of(desc);
-    if (matmul_table_find(device, &key, out) && automatic(device, desc, out->kernel) && matmul_choice_runs(device, desc, *out)) return true;
+    bool known = matmul_table_find(device, &key, out) || matmul_table_tune(device, desc, out);
+    if (known && automatic(device, desc, out->kernel) && matmul_choice_runs(device, desc, *out)) return true;
     for (int i = 0; i < IJ_COUNT(ladder); i++)
         if (automatic(device, desc, ladder[i]) && default_of(device, desc, ladder[i], out)) return true;
     return false;

@@ -1,5 +1,6 @@
 /* What is known of a device's matrix kernels: which are trusted, which tile was the fastest.       layer: ops; uses: gpu, base */
 #include "ops/matmul_rungs.h"
+#include "ops/device_state.h"
 #include "ops/matmul_plan.h"
 
 #include <stdlib.h>
@@ -12,13 +13,15 @@ typedef struct matmul_state {
     int count;
     matmul_key keys[ROWS_MAX];
     matmul_choice choices[ROWS_MAX];
+    matmul_tune on_miss;
+    void *on_miss_user;
 } matmul_state;
 
 /* NULL: no memory; then nothing is trusted beyond lane and tile, and nothing was measured. */
 static matmul_state *state_of(gpu_device *device) {
-    void **slot = gpu_device_slot(device, free);
-    if (!*slot) *slot = calloc(1, sizeof(matmul_state));
-    return *slot;
+    op_device_state *ops = op_device_state_of(device);
+    if (ops && !ops->matmul) ops->matmul = calloc(1, sizeof(matmul_state));
+    return ops ? ops->matmul : NULL;
 }
 
 bool matmul_rung_trusted(gpu_device *device, op_matmul_kernel kernel, gpu_element element) {
@@ -80,4 +83,16 @@ bool matmul_table_row(gpu_device *device, int i, matmul_key *key, matmul_choice 
     *key = state->keys[i];
     *choice = state->choices[i];
     return true;
+}
+
+void *matmul_on_miss(gpu_device *device, matmul_tune tune, void *user) {
+    matmul_state *state = state_of(device);
+    void *before = state ? state->on_miss_user : NULL;
+    if (state) state->on_miss = tune, state->on_miss_user = user;
+    return before;
+}
+
+bool matmul_table_tune(gpu_device *device, const op_matmul_desc *desc, matmul_choice *out) {
+    const matmul_state *state = state_of(device);
+    return state && state->on_miss && state->on_miss(device, desc, state->on_miss_user, out);
 }

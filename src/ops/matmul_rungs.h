@@ -51,4 +51,9 @@ bool matmul_table_put(gpu_device *device, const matmul_key *key, matmul_choice c
 /* Row i of the table, for writing it to a file; false when there are no more. */
 bool matmul_table_row(gpu_device *device, int i, matmul_key *key, matmul_choice *choice);
 
+/* Called for a product that is planned with OP_MATMUL_AUTO and has no row in the table; false: it has no answer. The tuner's place. */
+typedef bool (*matmul_tune)(gpu_device *device, const op_matmul_desc *desc, void *user, matmul_choice *out);
+void *matmul_on_miss(gpu_device *device, matmul_tune tune, void *user); /* NULL: none; returns the user pointer that was there */
+bool matmul_table_tune(gpu_device *device, const op_matmul_desc *desc, matmul_choice *out);
+
 #endif
