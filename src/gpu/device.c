@@ -319,6 +319,8 @@ static void describe_matrices(VkInstance instance, VkPhysicalDevice physical, ui
     info->bf16 = bfloat.shaderBFloat16Type && bfloat.shaderBFloat16CooperativeMatrix && !(off & OFF_BF16);
     info->cores = count_cores(physical);
     bool modern = info->api_major > 1 || info->api_minor >= 3;
+    /* Mesa's CPU driver (26.1) lists 8 x 8 x 8 whatever its vectors are, and its compiler crashes on it where they have 16 lanes. */
+    if (info->kind == GPU_KIND_CPU && info->subgroup_size > 8) coopmat = false;
     if (!coopmat || !matrix.cooperativeMatrix || !has.vulkanMemoryModel || !has.vulkanMemoryModelDeviceScope || !modern ||
         (off & OFF_COOPMAT)) {
         info->bf16 = false;

@@ -381,7 +381,7 @@ static ij_status compare_params(replay *r, const char *group, const char *prefix
         for (int64_t e = 0; e < p->count && slot == IJ_SLOT_GRADIENT; e++) r->scratch[e] *= (float)scale;
         if (slot != IJ_SLOT_GRADIENT) {
             IJ_TRY(movement(r, p, net, t, &moved, err));
-            tolerance = replay_bound_after(r->desc.element, &r->bounds, r->steps, moved);
+            tolerance = replay_bound_after(r->desc.element, &r->bounds, r->steps, moved, strstr(p->name, "attn.qkv.bias") != NULL);
         }
         if (tolerance > widest) widest = tolerance;
         sums s = {0};

@@ -20,7 +20,10 @@
  * AdamW's first step is lr g / (|g| + tiny), the sign of g and no more. An error of relative size e turns the sign of a gradient
  * element with probability atan(e) / pi, and moves the parameter by twice the step then: relative to the whole movement sqrt(4 e / pi),
  * relative to the parameter that times `moved`. In later steps m / sqrt(v) depends on g less sharply; errors of the steps add up at
- * most. 1.5: elements are not normally distributed. */
+ * most. 1.5: elements are not normally distributed.
+ * Key biases are a case apart: a softmax does not change when all its scores do, so their gradient is zero but for rounding, and in 16 bits
+ * that rounding is far above AdamW's eps: it walks by whole steps where f32 hardly moves. They are a third of a qkv bias; the other two
+ * thirds make up `moved`: an error of sqrt(1/2) of it comes on top, in quadrature. */
 #include "train/replay_bounds.h"
 #include "ops/op.h"
 
@@ -38,7 +41,7 @@ replay_bounds replay_bounds_of(gpu_element element, const replay_facts *facts) {
                            .loss = difference * difference + 2 * difference / sqrt(facts->target_rows)};
 }
 
-double replay_bound_after(gpu_element element, const replay_bounds *bounds, int steps, double moved) {
+double replay_bound_after(gpu_element element, const replay_bounds *bounds, int steps, double moved, bool qkv_bias) {
     if (element == GPU_WORD) return steps > 1 ? 1e-3 : 1e-4;
-    return 1.5 * sqrt(4 * bounds->gradients / PI) * moved + 1e-6;
+    return sqrt(2.25 * 4 * bounds->gradients / PI + (qkv_bias ? 0.5 : 0)) * moved + 1e-6;
 }

@@ -5,6 +5,8 @@
 #include "gpu/gpu.h"
 #include "model/config.h"
 
+#include <stdbool.h>
+
 /* What the bounds of a 16-bit step depend on besides its precision, all taken from the file. */
 typedef struct replay_facts {
     int encoder_depth, predictor_depth;
@@ -18,7 +20,7 @@ typedef struct replay_bounds {
 } replay_bounds;
 replay_bounds replay_bounds_of(gpu_element element, const replay_facts *facts);
 
-/* Of a parameter after `steps` of AdamW; moved: |after - before| / |after|, of the file. */
-double replay_bound_after(gpu_element element, const replay_bounds *bounds, int steps, double moved);
+/* Of a parameter after `steps` of AdamW; moved: |after - before| / |after|, of the file. qkv_bias: it holds an attention's key biases. */
+double replay_bound_after(gpu_element element, const replay_bounds *bounds, int steps, double moved, bool qkv_bias);
 
 #endif
