@@ -63,11 +63,13 @@ struct matmul_push {
 #define MATMUL_ONES 32 /* coopmat2: columns of the matrix of ones that row sums come from */
 
 /* Shared memory of matmul_coopmat, in units of 16 bytes: a panel of 16-bit elements lies as in memory, `outer` lines of bk or bk
- * lines of `outer`, each with 16 bytes more so that lines begin in different banks; the stage holds a strip of f32 sums,
- * fm x tn, for each subgroup. The stage reuses the panels' place. */
+ * lines of `outer`, each with 16 bytes more so that lines begin in different banks; the stage, in the panels' place, holds a strip of
+ * f32 sums for each subgroup: fm rows of tn columns, but no more than 32, a cache line; wider strips would need more room than the
+ * panels where a workgroup has eight subgroups. */
 #define MATMUL_LINE(elements) ((elements) / 8 + 1)
 #define MATMUL_PANEL(k_inner, outer, bk) ((k_inner) ? (outer) * MATMUL_LINE(bk) : (bk) * MATMUL_LINE(outer))
-#define MATMUL_STAGE_LINE(tn) ((tn) / 4 + 1)
+#define MATMUL_STRIP(tn) ((tn) < 32 ? (tn) : 32)
+#define MATMUL_STAGE_LINE(tn) (MATMUL_STRIP(tn) / 4 + 1)
 #define MATMUL_STAGE(subgroups, fm, tn) ((subgroups) * (fm) * MATMUL_STAGE_LINE(tn))
 
 /* Elements from one part of a split sum to the next: [m, n] sums, [m] row sums; a multiple of 4, so that parts are written as vec4. */

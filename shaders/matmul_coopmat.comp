@@ -8,7 +8,8 @@
  * While one pair of panels is multiplied the next is on its way into registers. Tiles that lie inside the matrices skip all guards;
  * elsewhere what lies outside is 0.
  * How a subgroup holds a fragment is the driver's own business, so finished sums go through shared memory, a strip of fragments at
- * a time in the panels' place, and come out as rows of four columns for the same epilogue as matmul_tile's.
+ * a time in the panels' place, and come out as rows of four columns for the same epilogue as matmul_tile's. Each subgroup has a
+ * stage of its own and waits for nobody else there.
  * TN as in matmul_tile: workgroup z sums `chunk` token rows into its own part of c. */
 //! variant matmul_coopmat_f16 -DOPERAND=float16_t needs GL_KHR_cooperative_matrix
 //! variant matmul_coopmat_bf16 -DOPERAND=bfloat16_t -DBFLOAT needs GL_EXT_bfloat16
@@ -48,7 +49,7 @@ layout(binding = 1) readonly restrict buffer BWide { uvec4 b_wide[]; };
 const bool A_K_INNER = FORM != MATMUL_TN, B_K_INNER = FORM == MATMUL_NT;
 const uint A_LINE = A_K_INNER ? MATMUL_LINE(BK) : MATMUL_LINE(BM), B_LINE = B_K_INNER ? MATMUL_LINE(BK) : MATMUL_LINE(BN);
 const uint A_PANEL = MATMUL_PANEL(A_K_INNER, BM, BK), B_PANEL = MATMUL_PANEL(B_K_INNER, BN, BK);
-const uint STAGE_LINE = MATMUL_STAGE_LINE(TN), STAGE = MATMUL_STAGE(BM / TM * (BN / TN), FM, TN);
+const uint STRIP = MATMUL_STRIP(TN), STAGE_LINE = MATMUL_STAGE_LINE(TN), STAGE = MATMUL_STAGE(BM / TM * (BN / TN), FM, TN);
 shared uvec4 pool[A_PANEL + B_PANEL > STAGE ? A_PANEL + B_PANEL : STAGE]; /* panel of a, panel of b; then the stage */
 
 /* Slot s of a panel: eight elements, in line s / CHUNKS. */
@@ -108,10 +109,10 @@ void add_row_sums() {
     }
 }
 
-/* A strip of this subgroup's sums, FM x TN, from the stage to memory. */
+/* A strip of this subgroup's sums, FM x STRIP, from the stage to memory. */
 void store_strip(uint stage, uvec2 start, uvec3 dims, uint part) {
-    for (uint slot = gl_SubgroupInvocationID; slot < FM * TN / 4; slot += LANES) {
-        uint row = slot / (TN / 4), four = slot % (TN / 4);
+    for (uint slot = gl_SubgroupInvocationID; slot < FM * STRIP / 4; slot += LANES) {
+        uint row = slot / (STRIP / 4), four = slot % (STRIP / 4);
         store_four(start.x + row, start.y + four * 4, uintBitsToFloat(pool[stage + row * STAGE_LINE + four]), dims, part);
     }
 }
@@ -157,13 +158,15 @@ void main() {
     }
 
     uint part = part_start(gl_WorkGroupID.z, dims), stage = gl_SubgroupID * FM * STAGE_LINE;
-    [[unroll]] for (uint i = 0; i < TM / FM; i++) {
-        barrier(); /* the panels' last readers are done; then the stage's */
-        [[unroll]] for (uint j = 0; j < TN / FN; j++)
-            coopMatStore(sum[i * (TN / FN) + j], pool, stage + j * FN / 4, STAGE_LINE, gl_CooperativeMatrixLayoutRowMajor);
-        barrier();
-        store_strip(stage, start + mine + uvec2(i * FM, 0), dims, part);
-    }
+    barrier(); /* the panels' last readers are done */
+    [[unroll]] for (uint i = 0; i < TM / FM; i++)
+        [[unroll]] for (uint strip = 0; strip < TN; strip += STRIP) {
+            [[unroll]] for (uint j = 0; j < STRIP / FN; j++)
+                coopMatStore(sum[i * (TN / FN) + strip / FN + j], pool, stage + j * FN / 4, STAGE_LINE, gl_CooperativeMatrixLayoutRowMajor);
+            subgroupBarrier();
+            store_strip(stage, start + mine + uvec2(i * FM, strip), dims, part);
+            subgroupBarrier();
+        }
     if (summing)
         [[unroll]] for (uint i = 0; i < ROW_SUMS; i++) {
             uint row = gl_LocalInvocationID.x + i * THREADS;

@@ -138,6 +138,7 @@ static bool coopmat_fits(const gpu_info *info, const op_matmul_desc *desc, const
 
 static bool coopmat2_fits(const gpu_info *info, const op_matmul_desc *desc, const matmul_tile *tile) {
     uint32_t widest = tile->bm > tile->bn ? tile->bm : tile->bn;
+    if (!info->f16) return false; /* 16-bit results leave as f16 whatever they are */
     for (uint32_t i = 0; i < info->flexible_count; i++) {
         const gpu_matrix_flexible *f = &info->flexible[i];
         if (f->element == desc->a.element && f->invocations == tile->tm && f->m && f->n && f->k && tile->bm % f->m == 0 &&
