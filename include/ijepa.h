@@ -336,7 +336,7 @@ typedef struct ijepa_bench_summary {
     ijepa_bench_roof roof;
     /* step */
     const char *precision;    /* of the matrix products: "f32", "f16", "bf16" */
-    const char *rung;         /* the highest the device has: "f32", "f16", "coopmat", "coopmat2" */
+    char rungs[300];          /* the same with the matrix engines that are used: "bf16 (coopmat2, coopmat)" */
     double images_per_second, milliseconds; /* of a step, median, without timestamps between its ops */
     double gflops;                          /* of a step */
     double context_rows, target_rows;       /* mean per image */

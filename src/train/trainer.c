@@ -7,9 +7,9 @@
 #include "base/memory.h"
 #include "data/loader.h"
 #include "io/runlog.h"
-#include "ops/tune.h"
 #include "train/checkpoint.h"
 #include "train/monitor.h"
+#include "train/tune.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -136,16 +136,6 @@ static void on_tuned(void *user, const tune_row *row) {
         1e3 * row->fallback_seconds, row->wrong ? "; a kernel computed wrongly and was left out" : "");
 }
 
-/* Kernels for this device and these shapes: read from the cache, measured where it has none. */
-static ij_status tune_products(ij_trainer *t, ij_error *err) {
-    if (gpu_device_info(t->device)->kind == GPU_KIND_CPU) return IJ_OK;
-    if (t->options.no_tune) return tune_load(t->device, err);
-    IJ_TRY(tune_enable(t->device, false, on_tuned, t, err));
-    ij_status status = ij_jepa_rehearse(t->jepa, err);
-    tune_disable(t->device);
-    return status;
-}
-
 static ij_status open_model(ij_trainer *t, ij_error *err) {
     const ij_train_config *c = &t->config;
     ij_jepa_desc desc = {.model = c->model,
@@ -169,7 +159,7 @@ static ij_status open_model(ij_trainer *t, ij_error *err) {
     IJ_TRY(ij_alloc(&t->images, c->batch, sizeof *t->images, "batch", err));
     IJ_TRY(ij_weights_create(t->device, &c->model, true, &t->weights, err));
     IJ_TRY(ij_jepa_plan(t->device, &desc, t->weights, &t->jepa, err)); /* before anything is allocated */
-    IJ_TRY(tune_products(t, err));
+    IJ_TRY(ij_tune_step(t->jepa, !t->options.no_tune, on_tuned, t, err));
     IJ_TRY(ij_weights_commit(t->weights, err));
     IJ_TRY(ij_jepa_build(t->jepa, err));
     IJ_TRY(ij_weights_initialise(t->weights, c->seed, err));

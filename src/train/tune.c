@@ -1,8 +1,14 @@
 /* layer: train; uses: gpu, ops, model */
 #include "train/tune.h"
-#include "model/jepa.h"
 
-#include <string.h>
+ij_status ij_tune_step(ij_jepa *jepa, bool measure, void (*on_row)(void *user, const tune_row *row), void *user, ij_error *err) {
+    if (gpu_device_info(jepa->device)->kind == GPU_KIND_CPU) return IJ_OK;
+    if (!measure) return tune_load(jepa->device, err);
+    IJ_TRY(tune_enable(jepa->device, false, on_row, user, err));
+    ij_status status = ij_jepa_rehearse(jepa, err);
+    tune_disable(jepa->device);
+    return status;
+}
 
 static ij_status rehearse(gpu_device *device, const ij_train_config *c, gpu_element element, ij_error *err) {
     ij_jepa_desc desc = {.model = c->model,

@@ -2,8 +2,13 @@
 #ifndef IJ_TRAIN_TUNE_H
 #define IJ_TRAIN_TUNE_H
 
+#include "model/jepa.h"
 #include "ops/tune.h"
 #include "train/config.h"
+
+/* For a planned step, before it is built: its products take what was tuned for the device; where nothing was and `measure` is set, they
+ * are measured now. On a CPU driver nothing happens: its kernels are chosen by rule. */
+ij_status ij_tune_step(ij_jepa *jepa, bool measure, void (*on_row)(void *user, const tune_row *row), void *user, ij_error *err);
 
 /* Plans the step, and tunes every product of it that the device's table does not have (retune: all). rung (may be NULL) gets what
  * ij_precision_resolve says. */
