@@ -27,8 +27,13 @@ static ij_status bench_op(gpu_device *device, const ijepa_bench_options *options
         double flops = 0, bytes = 0;
         IJ_TRY(op_check_timed(device, op, c, runs, seconds, &report, err));
         op->cost(c, &flops, &bytes);
-        ijepa_bench_row row = {
-            .element = "", .kernel = "", .milliseconds = 1e3 * bench_median(seconds, runs), .gflops = 1e-9 * flops, .gbytes = 1e-9 * bytes, .runs = runs, .verified = true};
+        ijepa_bench_row row = {.element = "",
+                               .kernel = "",
+                               .milliseconds = 1e3 * bench_median(seconds, runs),
+                               .gflops = 1e-9 * flops,
+                               .gbytes = 1e-9 * bytes,
+                               .runs = runs,
+                               .verified = true};
         snprintf(row.name, sizeof row.name, "%s  %s", op->name, c->name);
         options->on_row(options->user, &row);
     }
@@ -140,8 +145,8 @@ ijepa_status ijepa_bench(const ijepa_bench_options *options, ijepa_bench_summary
     while (which < IJ_COUNT(benchmarks) && strcmp(options->what, benchmarks[which].name) != 0) which++;
     if (which == IJ_COUNT(benchmarks))
         return api_result(
-            ij_fail(&ours, IJ_ERROR_ARGUMENT, "no benchmark is called \"%s\"; there are matmul, attention, ops, step", options->what), &ours,
-            err);
+            ij_fail(&ours, IJ_ERROR_ARGUMENT, "no benchmark is called \"%s\"; there are matmul, attention, ops, step", options->what),
+            &ours, err);
     if (strcmp(options->what, "step") == 0) API_NEED(options->config);
     ijepa_bench_summary own, *filled = summary ? summary : &own;
     *filled = (ijepa_bench_summary){.precision = "", .rung = ""};
@@ -163,7 +168,8 @@ double ijepa_bench_bound(const ijepa_bench_row *row, const ijepa_bench_roof *roo
     return (moving > compute ? moving : compute) / seconds;
 }
 
-ijepa_status ijepa_draw_bench(const ijepa_bench_row *rows, int count, const ijepa_bench_summary *summary, const char *path, ijepa_error *err) {
+ijepa_status ijepa_draw_bench(const ijepa_bench_row *rows, int count, const ijepa_bench_summary *summary, const char *path,
+                              ijepa_error *err) {
     API_NEED(summary);
     API_NEED(path);
     if (count < 0) return api_range(__func__, "count", count, "0 or more", err);

@@ -113,7 +113,11 @@ static ij_status for_each_model(api_bench *b, ij_status (*body)(api_bench *b, co
     ij_status status = IJ_OK;
     for (int i = 0; i < count && status == IJ_OK; i++) {
         status = o->config ? api_config_read(o->config, config, NULL, 0, err)
-                           : ij_recipe(names[i], o->batch ? o->batch : cpu && !o->model ? 4 : 0, config, err);
+                           : ij_recipe(names[i],
+                                       o->batch           ? o->batch
+                                       : cpu && !o->model ? 4
+                                                          : 0,
+                                       config, err);
         if (status == IJ_OK) status = body(b, config, user, err);
     }
     free(config);
@@ -123,11 +127,12 @@ static ij_status for_each_model(api_bench *b, ij_status (*body)(api_bench *b, co
 static void say_shapes(api_bench *b, const ij_train_config *config, const ij_batch_shape *shape) {
     uint32_t sequences = shape->batch * shape->blocks;
     double images = (double)shape->batch;
-    snprintf(b->summary->shapes, sizeof b->summary->shapes,
-             "%s, batch %u: rows of one batch of %s masks (seed 1), an image has %u patches, %.1f context, %.1f target, %.1f predictor rows",
-             config->model_name, shape->batch, masks_mode_name(config->masks.mode), shape->patches,
-             shape->context_offsets[shape->batch] / images, shape->target_offsets[sequences] / images,
-             shape->predictor_offsets[sequences] / images);
+    snprintf(
+        b->summary->shapes, sizeof b->summary->shapes,
+        "%s, batch %u: rows of one batch of %s masks (seed 1), an image has %u patches, %.1f context, %.1f target, %.1f predictor rows",
+        config->model_name, shape->batch, masks_mode_name(config->masks.mode), shape->patches,
+        shape->context_offsets[shape->batch] / images, shape->target_offsets[sequences] / images,
+        shape->predictor_offsets[sequences] / images);
 }
 
 /* ---- matmul ---- */
@@ -135,9 +140,9 @@ static void say_shapes(api_bench *b, const ij_train_config *config, const ij_bat
 /* A square one, then the layers of ViT-S on the tokens of 10 images of 196 patches and a tail: forward, backward to the input, backward
  * to the weight. */
 static const ij_product_shape small_table[] = {
-    {"square", "", OP_MATMUL_NT, 1024, 1024, 1024, 0}, {"qkv", "forward", OP_MATMUL_NT, 2000, 1152, 384, 0},
-    {"fc1", "forward", OP_MATMUL_NT, 2000, 1536, 384, 0}, {"fc2", "forward", OP_MATMUL_NT, 2000, 384, 1536, 0},
-    {"fc1", "to input", OP_MATMUL_NN, 2000, 384, 1536, 0}, {"fc2", "to input", OP_MATMUL_NN, 2000, 1536, 384, 0},
+    {"square", "", OP_MATMUL_NT, 1024, 1024, 1024, 0},      {"qkv", "forward", OP_MATMUL_NT, 2000, 1152, 384, 0},
+    {"fc1", "forward", OP_MATMUL_NT, 2000, 1536, 384, 0},   {"fc2", "forward", OP_MATMUL_NT, 2000, 384, 1536, 0},
+    {"fc1", "to input", OP_MATMUL_NN, 2000, 384, 1536, 0},  {"fc2", "to input", OP_MATMUL_NN, 2000, 1536, 384, 0},
     {"fc1", "to weight", OP_MATMUL_TN, 1536, 384, 2000, 0}, {"fc2", "to weight", OP_MATMUL_TN, 384, 1536, 2000, 0},
 };
 
@@ -152,7 +157,8 @@ static bool matmul_supports(const gpu_info *info, int kernel, gpu_element elemen
 
 static ij_status emit_product(api_bench *b, const matmul_run *run, const char *model, const ij_product_shape *s, gpu_element element,
                               const bool *kernels, const matmul_bench_result *result, ij_error *err) {
-    double width = element == GPU_WORD ? 4 : 2, m = (double)s->m, n = (double)s->n, k = (double)s->k, flops = product_gflops(s->m, s->n, s->k);
+    double width = element == GPU_WORD ? 4 : 2, m = (double)s->m, n = (double)s->n, k = (double)s->k,
+           flops = product_gflops(s->m, s->n, s->k);
     if (result->library.seconds > 0) api_bench_raise(&b->summary->roof, element, flops / result->library.seconds);
     for (int i = 0; i < OP_MATMUL_KERNEL_COUNT; i++) {
         const matmul_bench_time *time = &result->kernels[i];
@@ -171,7 +177,8 @@ static ij_status emit_product(api_bench *b, const matmul_run *run, const char *m
                                .product = true};
         const char *const parts[] = {model, s->layer, s->part, form_names[s->form]};
         for (int w = 0; w < IJ_COUNT(parts); w++)
-            if (parts[w][0]) snprintf(row.name + strlen(row.name), sizeof row.name - strlen(row.name), "%s%s", row.name[0] ? " " : "", parts[w]);
+            if (parts[w][0])
+                snprintf(row.name + strlen(row.name), sizeof row.name - strlen(row.name), "%s%s", row.name[0] ? " " : "", parts[w]);
         snprintf(row.detail, sizeof row.detail, "%s", time->detail);
         if (time->seconds > 0) api_bench_raise(&b->summary->roof, element, flops / time->seconds);
         IJ_TRY(emit(b, &run->choice, &row, time->status, time->note, err));
@@ -188,7 +195,8 @@ static ij_status bench_products(api_bench *b, const matmul_run *run, const char 
             if (!run->choice.elements[e]) continue;
             IJ_TRY(usable(b, &run->choice, (gpu_element)e, OP_MATMUL_KERNEL_COUNT, matmul_supports, kernels, &any, err));
             if (!any) continue;
-            matmul_bench_desc desc = {shapes[i].form, shapes[i].m, shapes[i].n, shapes[i].k, (gpu_element)e, kernels, run->library, b->runs};
+            matmul_bench_desc desc = {shapes[i].form, shapes[i].m, shapes[i].n,  shapes[i].k,
+                                      (gpu_element)e, kernels,     run->library, b->runs};
             IJ_TRY(matmul_bench(b->device, &desc, &result, err));
             IJ_TRY(emit_product(b, run, model, &shapes[i], (gpu_element)e, kernels, &result, err));
         }
@@ -211,7 +219,8 @@ static ij_status run_matmul(api_bench *b, matmul_run *run, ij_error *err) {
     bool cpu = gpu_device_info(b->device)->kind == GPU_KIND_CPU;
     IJ_TRY(api_bench_roof(b, 0, err));
     if (o->m || o->n || o->k) {
-        ij_product_shape one[3] = {{"", "", OP_MATMUL_NT, 0, 0, 0, 0}, {"", "", OP_MATMUL_NN, 0, 0, 0, 0}, {"", "", OP_MATMUL_TN, 0, 0, 0, 0}};
+        ij_product_shape one[3] = {
+            {"", "", OP_MATMUL_NT, 0, 0, 0, 0}, {"", "", OP_MATMUL_NN, 0, 0, 0, 0}, {"", "", OP_MATMUL_TN, 0, 0, 0, 0}};
         for (int i = 0; i < 3; i++) one[i].m = o->m, one[i].n = o->n, one[i].k = o->k;
         return bench_products(b, run, "", one, 3, err);
     }
@@ -243,8 +252,9 @@ static bool attention_supports(const gpu_info *info, int kernel, gpu_element ele
     return attention_bench_supports(info, (op_attention_kernel)kernel, element);
 }
 
-static ij_status emit_attention(api_bench *b, const choice *c, const char *model, const ij_attention_step *s, const attention_bench_desc *desc,
-                                op_attention_kernel kernel, const attention_bench_time *time, ij_error *err) {
+static ij_status emit_attention(api_bench *b, const choice *c, const char *model, const ij_attention_step *s,
+                                const attention_bench_desc *desc, op_attention_kernel kernel, const attention_bench_time *time,
+                                ij_error *err) {
     for (int backward = 0; backward <= !s->forward_only; backward++) {
         double flops, bytes;
         attention_bench_cost(desc, backward, &flops, &bytes);

@@ -260,7 +260,9 @@ ij_status matmul_bench(gpu_device *device, const matmul_bench_desc *desc, matmul
     product p = {.desc = desc,
                  .device = device,
                  .result = desc->form == OP_MATMUL_TN ? GPU_WORD : desc->element,
-                 .repeats = gpu_device_info(device)->kind == GPU_KIND_CPU || repeats < 1 ? 1 : repeats > REPEATS_MAX ? REPEATS_MAX : (int)repeats};
+                 .repeats = gpu_device_info(device)->kind == GPU_KIND_CPU || repeats < 1 ? 1
+                            : repeats > REPEATS_MAX                                      ? REPEATS_MAX
+                                                                                         : (int)repeats};
     ij_status status = measure(&p, out, err);
     if (desc->library) desc->library->unload(desc->library);
     product_free(&p);
