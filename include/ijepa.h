@@ -73,7 +73,8 @@ typedef struct ijepa_device_info {
 typedef struct ijepa_device_options {
     const char *device;       /* index or part of a name [best: discrete, integrated, virtual, CPU] */
     bool validation;          /* Vulkan validation layers [off] */
-    const char *cache_folder; /* compiled pipelines are kept there [not kept] */
+    const char *cache_folder; /* compiled pipelines and tuned kernels are kept there [not kept] */
+    const char *off;          /* what not to use though the device has it: "coopmat2", "coopmat", "bf16", "f16", comma-separated [nothing] */
 } ijepa_device_options;
 
 /* Fills at most `capacity` infos; *count is how many there are. */
@@ -118,6 +119,7 @@ typedef struct ijepa_trainer_options {
     const char *checkpoint;    /* continue this one instead */
     bool overwrite;            /* allow a run folder that holds a finished or other run [refuse] */
     bool no_files;             /* write nothing: no folder, log or checkpoint */
+    bool no_tune;              /* do not time kernels on this device's first run; take their defaults, or what was tuned before */
     /* Told of things a user should see, one line each: the device, a damaged image, a checkpoint. [NULL] */
     void (*message)(void *user, const char *line);
     void *user;
@@ -212,19 +214,26 @@ typedef struct ijepa_replay_row {
 typedef struct ijepa_replay_result {
     bool pass;
     char device[256], driver[512];
+    char precision[8], rungs[300]; /* "f16"; the same with the matrix engines that computed it */
     ijepa_replay_row *groups, *tensors; /* owned; ijepa_replay_free */
     int group_count, tensor_count;
     int validation_messages;
 } ijepa_replay_result;
 
-/* Runs a recorded training step on the device and compares every tensor. A file that cannot be used is an error; numbers out of
- * tolerance are not: see pass. */
-IJEPA_API ijepa_status ijepa_replay(const char *path, const ijepa_device_options *device, ijepa_replay_result *result, ijepa_error *err);
+typedef struct ijepa_replay_options {
+    ijepa_device_options device;
+    const char *precision; /* "f32", "f16", "bf16", "auto" [f32] */
+} ijepa_replay_options;
+
+/* Runs a recorded training step on the device and compares every tensor; bounds of 16-bit precisions are derived from how often a
+ * number is rounded on its way. A file that cannot be used is an error; numbers out of tolerance are not: see pass. */
+IJEPA_API ijepa_status ijepa_replay(const char *path, const ijepa_replay_options *options, ijepa_replay_result *result, ijepa_error *err);
 IJEPA_API void ijepa_replay_free(ijepa_replay_result *result);
 
 typedef struct ijepa_selftest_case {
     const char *family, *op, *name;
     bool pass;
+    bool skipped;        /* this device lacks what the case is for: neither passed nor failed; pass is false */
     const char *text;    /* what differs; "" when passed */
     double error;        /* largest error as a part of its tolerance */
     double milliseconds; /* on the device; 0 without timestamps */
@@ -254,6 +263,27 @@ typedef struct ijepa_masks_result {
 
 /* Draws masks of the configuration, measures them, and writes coverage.png and examples.png into `folder` (NULL: no pictures). */
 IJEPA_API ijepa_status ijepa_masks(ijepa_config *config, int64_t batches, const char *folder, ijepa_masks_result *result, ijepa_error *err);
+
+/* ---- tuning ---- */
+
+typedef struct ijepa_tune_row {
+    char product[96];                        /* "nt 32768 x 5120 x 1280 bf16, bias, gelu" */
+    char choice[80], fallback[80];           /* the fastest kernel, and the one that is taken without tuning */
+    double milliseconds, fallback_milliseconds;
+    int candidates, wrong, failed;           /* timed in all; left out because their numbers were wrong; that the driver refused */
+} ijepa_tune_row;
+
+typedef struct ijepa_tune_options {
+    ijepa_device_options device; /* results are kept in its cache_folder, by device, driver version and kernels */
+    bool retune;                 /* measure again what is known already */
+    void (*on_row)(void *user, const ijepa_tune_row *row);
+    void *user;
+} ijepa_tune_options;
+
+/* Times every kernel and tile that the device can run on every matrix product of the configured model, verifies each candidate's
+ * numbers, and keeps the fastest. *tuned counts the products that were measured. Training does the same by itself where it finds
+ * nothing kept. */
+IJEPA_API ijepa_status ijepa_tune(ijepa_config *config, const ijepa_tune_options *options, int *tuned, ijepa_error *err);
 
 /* ---- benchmarks ---- */
 
@@ -306,7 +336,7 @@ typedef struct ijepa_bench_summary {
     ijepa_bench_roof roof;
     /* step */
     const char *precision;    /* of the matrix products: "f32", "f16", "bf16" */
-    const char *rung;         /* the highest the device has: "f32", "f16", "coopmat", "coopmat2" */
+    char rungs[300];          /* the same with the matrix engines that are used: "bf16 (coopmat2, coopmat)" */
     double images_per_second, milliseconds; /* of a step, median, without timestamps between its ops */
     double gflops;                          /* of a step */
     double context_rows, target_rows;       /* mean per image */

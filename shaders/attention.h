@@ -29,6 +29,23 @@ layout(push_constant) uniform Push { attention_push push; };
 #define LOG2_E 1.44269504088896341
 #define LN_2 0.69314718055994531
 
+/* Rows in memory: vec4s, or four 16-bit elements in a uvec2. row_vec4s is how many there are from one row to the next; 16-bit rows are
+ * padded to 8 elements, so one uvec2 of zeros ends a row of an odd number of them. f32 and 16-bit modules are apart: the f32 one is
+ * the production path of software drivers and keeps its code. */
+#ifdef HALF
+#include "half.h"
+layout(constant_id = 4) const uint ELEMENT = ELEMENT_F16;
+#define ROW_VEC4 uvec2
+uint row_vec4s(uint vec4s) { return (vec4s + 1) & ~1u; }
+vec4 from_row(uvec2 words) { return unpack_half4(ELEMENT, words); }
+uvec2 to_row(vec4 v) { return pack_half4(ELEMENT, v); }
+#else
+#define ROW_VEC4 vec4
+uint row_vec4s(uint vec4s) { return vec4s; }
+vec4 from_row(vec4 v) { return v; }
+vec4 to_row(vec4 v) { return v; }
+#endif
+
 /* The i-th vec4 of this invocation's slice of a row. Slices interleave, so that the invocations of a row read neighbours. Where
  * SPLIT does not divide the row, the last one repeats the row's last vec4; the owned vectors hold zero there. */
 uint slice_at(uint i) {

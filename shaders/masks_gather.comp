@@ -1,4 +1,5 @@
 /* gather_rows:   out[r, :] = x[rows[r], :]
+ *                (f32, f16 or bf16: bits are copied)
  * add_positions: out[r, :] += x[(indexed ? rows[r] : r) % patches, :]      out: tokens, x: positions */
 //! variant gather_rows -DADD=0 -DVEC4=0
 //! variant gather_rows_vec4 -DADD=0 -DVEC4=1
@@ -9,12 +10,17 @@
 #include "masks_move.h"
 
 layout(binding = 0) readonly restrict buffer Offsets { uint offsets[]; };
-layout(binding = 1) readonly restrict buffer X { UNIT x[]; };       /* [*, dim] */
+#if !ADD
+#define UNIT_MOVED BITS
+#else
+#define UNIT_MOVED UNIT
+#endif
+layout(binding = 1) readonly restrict buffer X { UNIT_MOVED x[]; }; /* [*, dim] */
 layout(binding = 2) readonly restrict buffer Rows { uint rows[]; }; /* [rows_max] */
 #if ADD
-layout(binding = 3) restrict buffer Out { UNIT y[]; };           /* [rows_max, dim] */
+layout(binding = 3) restrict buffer Out { UNIT_MOVED y[]; };           /* [rows_max, dim] */
 #else
-layout(binding = 3) writeonly restrict buffer Out { UNIT y[]; }; /* [rows_max, dim] */
+layout(binding = 3) writeonly restrict buffer Out { UNIT_MOVED y[]; }; /* [rows_max, dim] */
 #endif
 
 void main() {

@@ -18,20 +18,24 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "matmul.h"
-#include "gelu.h"
 
 layout(local_size_x_id = MATMUL_SPEC_THREADS) in;
 layout(constant_id = MATMUL_SPEC_FORM) const uint FORM = MATMUL_NT;
 layout(constant_id = MATMUL_SPEC_EPILOGUE) const uint EPILOGUE = 0;
 layout(constant_id = MATMUL_SPEC_ROWS) const uint ROWS = 32;
 layout(constant_id = MATMUL_SPEC_COLS) const uint COLS = 6;
+const uint ELEMENT = 0, ELEMENT_C = 0; /* f32 only */
 #include "matmul_epilogue.h"
 
 const uint STEP = 2; /* k an iteration */
 
 /* The part of a's and b's index that does not depend on k, and how far one k is. Rows and columns beyond the edge read the
  * last one instead and are not stored. */
-uint a_start(uint row, uvec3 dims) { return FORM == MATMUL_TN ? min(row, dims.x - 1) : min(row, dims.x - 1) * dims.z; }
+uint a_start(uint row, uvec3 dims) {
+    uint line = min(row, dims.x - 1);
+    if (has(MATMUL_GATHER) && FORM == MATMUL_NT) line = gather[line];
+    return FORM == MATMUL_TN ? line : line * dims.z;
+}
 uint b_start(uint col, uvec3 dims) { return FORM == MATMUL_NT ? min(col, dims.y - 1) * dims.z : min(col, dims.y - 1); }
 
 /* The tile of c of this workgroup: x row, y column, in tiles; push.tiles rows of them and push.tile_columns columns. */
@@ -67,8 +71,9 @@ void main() {
         [[unroll]] for (uint e = 0; e < STEP; e++) {
             uint k_read = has(MATMUL_K_TAIL) ? min(k + e, k_end - 1) : k + e; /* beyond an odd k: the last one again, times 0 */
             a_k[e] = k_read * a_step;
+            uint b_k = (has(MATMUL_GATHER) && FORM == MATMUL_TN ? gather[k_read] : k_read) * b_step;
             [[unroll]] for (uint j = 0; j < COLS; j++) {
-                float value = b[b_at[j] + k_read * b_step];
+                float value = b[b_at[j] + b_k];
                 b_here[e * COLS + j] = has(MATMUL_K_TAIL) && k + e >= k_end ? 0 : value;
             }
         }
@@ -82,7 +87,7 @@ void main() {
     /* GELU and its gradient are too much code to unroll ROWS x COLS times: their argument is stored, and a second pass takes
      * it from there (an invocation sees its own stores), a row an iteration. */
     const bool second_pass = has(MATMUL_GELU | MATMUL_GELU_GRAD);
-    uint part = has(MATMUL_SPLIT) ? gl_WorkGroupID.y * (dims.x * dims.y + (has(MATMUL_ROW_SUMS) ? dims.x : 0)) : 0;
+    uint part = part_start(gl_WorkGroupID.y, dims);
     [[unroll]] for (uint j = 0; j < COLS; j++) {
         uint at_col = col + j * gl_WorkGroupSize.x;
         if (has(MATMUL_COLUMN_TAIL) && at_col >= dims.y) continue;
@@ -91,7 +96,7 @@ void main() {
             if (row + i < dims.x) {
                 uint at = (row + i) * dims.y + at_col;
                 float value = sum[i * COLS + j];
-                if (!has(MATMUL_GELU_GRAD)) value = add_to_sum(value, bias_here, at);
+                if (!has(MATMUL_GELU_GRAD)) value = add_to_sum(value, bias_here, row + i, at_col, dims.y);
                 if (has(MATMUL_KEEP_PRE)) pre[at] = value;
                 else c[part + at] = value;
             }
@@ -111,8 +116,7 @@ void main() {
             if (first + gl_LocalInvocationID.x < ROWS && mine < dims.x) {
                 float total = 0;
                 for (uint k = k_start; k < k_end; k++) total += a[k * dims.x + mine];
-                if (has(MATMUL_SPLIT)) c[part + dims.x * dims.y + mine] = total;
-                else sums[mine] = has(MATMUL_ACCUMULATE) ? sums[mine] + total : total;
+                store_row_sum(mine, total, dims, part);
             }
         }
 }

@@ -37,4 +37,15 @@ struct optim_push {
     uint first, count; /* in loads of WIDTH elements */
 };
 
+struct optim_scale_push {
+    uint interval;   /* finite steps in a row that double the scale */
+    float scale_max;
+};
+
+struct optim_cast_push {
+    uint count;  /* stores in all */
+    uint stores; /* of a row, with its padding: of four elements or of two */
+    uint loads;  /* of a row: of four elements or of one */
+};
+
 #endif

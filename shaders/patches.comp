@@ -6,19 +6,28 @@
  *      start depends on the row alone and is the same for all lanes.
  *   2. along the row: each lane sums its own window of the stage with kx.
  * So a source pixel is read once an output row that it counts in, and the work is the sum, not the product, of the two windows.
- * Windows wider than the stage (a crop of thousands of pixels) are taken piece by piece. */
+ * Windows wider than the stage (a crop of thousands of pixels) are taken piece by piece.
+ *
+ * Rows in 16 bits: where the patch has an even side, the two elements of a word are neighbouring pixels of this workgroup; values meet in
+ * the stage and a lane writes words. With an odd side a word can have pixels of two output rows, or of two channels, and so two
+ * workgroups: each sets its half by an atomic OR in rows that were filled with zeros before. One bit has one writer, so the order
+ * does not matter. */
 //! variant patches_bilinear -DCUBIC=0
 //! variant patches_bicubic -DCUBIC=1
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "patches.h"
+#include "half.h"
 
 layout(local_size_x = PATCHES_LANES) in;
+layout(constant_id = 0) const uint ELEMENT = ELEMENT_WORD; /* of rows */
+layout(constant_id = 1) const bool EVEN = true;            /* the patch's side; for 16 bits */
 layout(push_constant) uniform Push { patches_push push; };
 
 layout(binding = 0) readonly restrict buffer Pixels { uint pixels[]; };        /* u8 as words */
 layout(binding = 1) readonly restrict buffer Crops { patches_crop crops[]; };  /* [batch] */
-layout(binding = 2) writeonly restrict buffer Rows { float rows[]; };          /* [batch patches, channels patch patch] */
+layout(binding = 2) writeonly restrict buffer Rows { float rows[]; };          /* [batch patches, channels patch patch], or ... */
+layout(binding = 3) restrict buffer RowsHalf { uint rows_half[]; };            /* ... in 16 bits */
 
 shared float stage[PATCHES_STAGE];
 
@@ -72,12 +81,40 @@ vec4 load_bytes(uint address, uint index) {
     return vec4(uvec4(word, word >> 8, word >> 16, word >> 24) & 0xffu);
 }
 
-void write_pixel(uint image, uint y, uint x, vec3 colour) {
-    vec3 value = (colour * (1.0 / 255.0) - vec3(push.mean_r, push.mean_g, push.mean_b)) * vec3(push.inv_std_r, push.inv_std_g, push.inv_std_b);
-    uint grid_w = push.image_w / push.patch_size, area = push.patch_size * push.patch_size;
-    uint row = image * (push.image_h / push.patch_size) * grid_w + y / push.patch_size * grid_w + x / push.patch_size;
-    uint at = row * push.channels * area + y % push.patch_size * push.patch_size + x % push.patch_size;
+/* Element of rows that channel 0 of output pixel (x, y) becomes. */
+uint place(uint image, uint y, uint x, uint row_elements) {
+    uint size = push.patch_size, grid_w = push.image_w / size;
+    uint row = image * (push.image_h / size) * grid_w + y / size * grid_w + x / size;
+    return row * row_elements + y % size * size + x % size;
+}
+
+vec3 normalised(vec3 colour) {
+    return (colour * (1.0 / 255.0) - vec3(push.mean_r, push.mean_g, push.mean_b)) * vec3(push.inv_std_r, push.inv_std_g, push.inv_std_b);
+}
+
+void write_pixel(uint image, uint y, uint x, vec3 value) {
+    uint area = push.patch_size * push.patch_size, at = place(image, y, x, push.channels * area);
     for (uint c = 0; c < push.channels; c++) rows[at + c * area] = value[c];
+}
+
+/* Odd patches in 16 bits. */
+void or_pixel(uint image, uint y, uint x, vec3 value) {
+    uint area = push.patch_size * push.patch_size, at = place(image, y, x, half_row(push.channels * area));
+    for (uint c = 0; c < push.channels; c++, at += area) atomicOr(rows_half[at / 2], pack_half(ELEMENT, vec2(value[c], 0)) << 16 * (at & 1));
+}
+
+/* Even patches in 16 bits: words of the workgroup's pixels, whose values are in the stage; behind a row's last word, its padding. */
+void write_words(uint image, uint y, uint first) {
+    const uint pairs = PATCHES_LANES / 2;
+    uint size = push.patch_size, area = size * size, elements = push.channels * area;
+    for (uint k = gl_LocalInvocationID.x; k < pairs * push.channels; k += PATCHES_LANES) {
+        uint c = k / pairs, pair = k % pairs, x = first + 2 * pair;
+        if (x >= push.image_w) continue;
+        uint at = (place(image, y, x, half_row(elements)) + c * area) / 2;
+        rows_half[at] = pack_half(ELEMENT, vec2(stage[6 * pair + c], stage[6 * pair + 3 + c]));
+        if (c + 1 == push.channels && y % size == size - 1 && x % size == size - 2)
+            for (uint pad = elements; pad < half_row(elements); pad += 2) rows_half[++at] = 0;
+    }
 }
 
 void main() {
@@ -117,10 +154,19 @@ void main() {
         }
         barrier();
     }
-    if (x >= push.image_w) return;
+    if ((ELEMENT == ELEMENT_WORD || !EVEN) && x >= push.image_w) return;
     sum /= sum_x;
     if (CUBIC == 1) sum = clamp(sum, 0.0, 255.0); /* a cubic overshoots */
     if (channels == 1) sum = sum.xxx;
     else if (push.channels == 1) sum.x = dot(sum, vec3(0.299, 0.587, 0.114));
-    write_pixel(image, y, x, sum);
+    sum = normalised(sum);
+    if (ELEMENT == ELEMENT_WORD) {
+        write_pixel(image, y, x, sum);
+    } else if (EVEN) {
+        for (int c = 0; c < 3; c++) stage[3 * lane + c] = sum[c]; /* read last before the loop's last barrier */
+        barrier();
+        write_words(image, y, first);
+    } else {
+        or_pixel(image, y, x, sum);
+    }
 }

@@ -217,9 +217,9 @@ START_TEST(test_replay) {
     ijepa_replay_result r;
     ijepa_device_options device = device_options();
     scratch_begin();
-    API_FAILS(ijepa_replay(scratch_write("short.safetensors", "\x10", 1), &device, &r, &err), IJEPA_ERROR_FORMAT, "short.safetensors");
-    API_FAILS(ijepa_replay(scratch_path("missing.safetensors"), &device, &r, &err), IJEPA_ERROR_FILE, "missing.safetensors");
-    API_OK(ijepa_replay(IJ_TEST_DATA "/step.safetensors", &device, &r, &err));
+    API_FAILS(ijepa_replay(scratch_write("short.safetensors", "\x10", 1), &(ijepa_replay_options){.device = device}, &r, &err), IJEPA_ERROR_FORMAT, "short.safetensors");
+    API_FAILS(ijepa_replay(scratch_path("missing.safetensors"), &(ijepa_replay_options){.device = device}, &r, &err), IJEPA_ERROR_FILE, "missing.safetensors");
+    API_OK(ijepa_replay(IJ_TEST_DATA "/step.safetensors", &(ijepa_replay_options){.device = device}, &r, &err));
     ck_assert_msg(r.pass, "%s: a recorded step differs", r.device);
     ck_assert_int_gt(r.tensor_count, 100);
     ijepa_replay_free(&r);

@@ -34,7 +34,7 @@ expect 2 'Usage'
 expect 0 '^ijepa [0-9]+\.[0-9]+\.[0-9]+$' --version
 expect 0 'Commands' help
 expect 0 'IJEPA_DEVICE' help environment
-for command in devices train eval masks replay selftest bench; do
+for command in devices train eval masks replay selftest tune bench; do
     expect 0 "^Usage: ijepa $command" $command --help
     expect 0 '^Examples' help $command
     expect 2 "no option is called \"--devise\".*--(device|version|help)" $command --devise 1
@@ -59,11 +59,13 @@ expect 2 'step has no --model' bench step x.yaml --element f16
 expect 2 'goes with --baseline' bench matmul --baseline-library x
 expect 2 'shape of matmul' bench attention --m 1 --n 1 --k 1
 expect 2 'one word too many' bench ops x.yaml
-expect 2 'computes in f32' replay x --precision f16
+expect 2 'there are f32, f16, bf16, auto' replay x --precision f8
 
 # ---- the world's errors: one line, exit 1 ----
 expect 1 '^ijepa: missing.yaml: ' train missing.yaml
 expect 1 'no device' devices --device 'no such device'
+expect 1 'nothing that can be switched off' replay "$data/step.safetensors" --off coopmat,tensor
+expect 1 'meta.precision' train "$configs/photos.yaml" --precision f8
 expect 1 'did you mean|data.batch_size' train "$configs/photos.yaml" --set data.batchsize=3
 expect 1 'expected' train "$configs/photos.yaml" --set data.batch_size=many
 expect 1 'is not a multiple of patch size 7' masks "$configs/photos.yaml" --set mask.patch_size=7
@@ -87,6 +89,17 @@ expect 0 'never' masks "$configs/photos.yaml" --batches 4 --out "$work/masks"
 holds 'masks writes two pictures' test -s "$work/masks/coverage.png" -a -s "$work/masks/examples.png"
 expect 0 '"context_mean": 0\.[0-9]+' masks "$configs/photos.yaml" --batches 4 --json
 expect 0 'passed: [0-9]+ of' selftest --small --op gelu
+expect 0 'precision f16' replay "$data/step.safetensors" --precision f16
+expect 0 'precision bf16' replay "$data/step.safetensors" --precision bf16 --off bf16,coopmat
+export IJEPA_CACHE="$work/cache"
+tiny="$configs/photos.yaml --set data.image_height=32 --set data.image_width=32 --set data.batch_size=2 --set meta.model_name=custom --set meta.embed_dim=48 --set meta.depth=1 --set meta.num_heads=2 --set meta.pred_emb_dim=24 --set meta.pred_depth=1"
+# shellcheck disable=SC2086
+expect 0 'of the default' tune $tiny
+# shellcheck disable=SC2086
+expect 0 'nothing to do' tune $tiny
+# shellcheck disable=SC2086
+expect 0 '"candidates": [1-9]' tune $tiny --retune --json
+unset IJEPA_CACHE
 expect 0 ' yes$' bench matmul --m 65 --n 33 --k 17 --runs 2
 expect 0 'f32 +auto .* % of their bounds' bench matmul --m 65 --n 33 --k 17 --runs 2 --tsv "$work/rows.tsv" --png "$work/rows.png" --verbose
 holds 'a TSV of three rows, 18 columns each' awk -F'\t' 'NF != 18 || (NR > 1 && ($2 != "f32" || !($9 > 0) || !($14 > 0) || $16 != "yes")) { bad = 1 } END { exit bad || NR != 4 }' "$work/rows.tsv"

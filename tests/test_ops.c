@@ -16,7 +16,9 @@ START_TEST(test_device_matches_reference) {
             ij_error err = {0};
             op_report report;
             CHECK_OK(op_check(test_device, &family->ops[i], &family->ops[i].cases[j], &report, &err));
-            if (getenv("IJEPA_VERBOSE"))
+            if (report.skipped)
+                fprintf(stderr, "%s %s: skipped, this device cannot run it\n", family->ops[i].name, family->ops[i].cases[j].name);
+            else if (getenv("IJEPA_VERBOSE"))
                 fprintf(stderr, "%-24s %-24s error %.3f of tolerance (%s), %.3f ms\n", family->ops[i].name, family->ops[i].cases[j].name,
                         report.error, report.worst, 1e3 * report.seconds);
             cases++;

@@ -72,8 +72,13 @@ static ij_status record_case(gpu_device *device, const op_desc *op, const op_cas
 static ij_status record_all(gpu_device *device, ij_error *err) {
     for (int f = 0; f < op_family_count; f++)
         for (int i = 0; i < op_families[f]->count; i++)
-            for (int j = 0; j < op_families[f]->ops[i].case_count; j++)
-                IJ_TRY(record_case(device, &op_families[f]->ops[i], &op_families[f]->ops[i].cases[j], err));
+            for (int j = 0; j < op_families[f]->ops[i].case_count; j++) {
+                const op_desc *op = &op_families[f]->ops[i];
+                if (op->supported && !op->supported(device, &op->cases[j]))
+                    fprintf(stderr, "shader_stats: %s %s: skipped, this device cannot run it\n", op->name, op->cases[j].name);
+                else
+                    IJ_TRY(record_case(device, op, &op->cases[j], err));
+            }
     return IJ_OK;
 }
 

@@ -78,6 +78,13 @@ step_kill_and_resume() {
     bash tests/test_kill.sh "$builds/ijepa" 4
 }
 
+# 300 steps in f16 and bf16 beside f32; with vectors of 8 lanes, where Mesa's CPU driver has cooperative matrices.
+step_precision() {
+    use_main
+    LP_NATIVE_VECTOR_WIDTH=256 bash tests/test_precision.sh "$builds/ijepa" 300 f16 || return
+    LP_NATIVE_VECTOR_WIDTH=512 bash tests/test_precision.sh "$builds/ijepa" 300 bf16
+}
+
 # An installed library must be enough for the samples: header, pkg-config file and library, nothing of the tree.
 step_install() {
     local sample
@@ -133,7 +140,7 @@ step_host_small() { tests=build/test/host/ijepa_tests IJEPA_SMALL=1 run_suites s
 step_host_program() { builds=build/test/host main=system step_program; }
 
 steps_all=(layers build_gcc build_clang lavapipe_full lavapipe_validation lavapipe_older lavapipe_subgroup4 lavapipe_subgroup16 swiftshader
-    program short_run kill_and_resume install sanitizers fuzz amd_compiler)
+    program short_run precision kill_and_resume install sanitizers fuzz amd_compiler)
 steps_quick=(layers build_gcc lavapipe_small)
 steps_host=(layers host_build host_small host_program)
 step_lavapipe_small() { IJEPA_SMALL=1 run_suites "$main"; }

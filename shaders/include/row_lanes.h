@@ -4,6 +4,10 @@
  * SUBGROUPS=0  devices without subgroup arithmetic: the lanes are a slice of the workgroup; each lane leaves its part in shared
  *              memory and reads all parts of its row back in lane order.
  * WIDTH        elements that a lane loads at once, 4 or 1 (dim not a multiple of 4); `fvec` is a vector of as many.
+ *
+ * 16-bit tensors: `hvec` holds four elements, or two where WIDTH is 1. A word has two elements and must be written by one lane, so
+ * with WIDTH 1 a kernel that writes them deals columns out in pairs (row_column, an even number of loads: rows_plan_pairs).
+ *
  * The plan on the host's side is src/ops/rows.h. Control flow around row_sum must be uniform over the workgroup. */
 #ifndef IJ_SHADER_ROW_LANES_H
 #define IJ_SHADER_ROW_LANES_H
@@ -50,6 +54,46 @@ vec2 row_sum(vec2 v) {
     return sum;
 }
 float row_sum(float v) { return row_sum(vec2(v, 0)).x; }
+#endif
+
+#if WIDTH == 4
+#define hvec uvec2
+#else
+#define hvec uint
+#endif
+#include "half.h"
+
+/* The column of load i, in loads. */
+uint row_column(uint i, bool pairs) {
+#if WIDTH == 1
+    if (pairs) return 2 * ((i / 2) * ROW_LANES + row_lane()) + i % 2;
+#endif
+    return i * ROW_LANES + row_lane();
+}
+
+/* What a lane has of `row` at `column` = row_column(i, true). With WIDTH 1 it loads at every second i and keeps the `word`. */
+#if WIDTH == 4
+#define ROW_LOAD_HALF(from, element, row, i, column, word) unpack_half4(element, from[(row) * (half_row(push.dim) / 4) + (column)])
+#else
+#define ROW_LOAD_HALF(from, element, row, i, column, word)                                                                                 \
+    unpack_half(element, ((i) & 1) == 0 ? word = from[(row) * (half_row(push.dim) / 2) + (column) / 2] : word >> 16).x
+#endif
+
+/* Stores what a lane has for `column` = row_column(i, true) of `row`. With WIDTH 1 it does so at every second i: `before` is the value
+ * at i - 1, and a value behind the row must be 0. ROW_PAD_HALF stores the zeros behind a row (up to 3 words; a row has 4 lanes or
+ * more); once a row and not in the loop over loads, which is unrolled. */
+#if WIDTH == 4
+#define ROW_STORE_HALF(to, element, row, i, column, before, value)                                                                         \
+    if ((column) < push.columns) to[(row) * (half_row(push.dim) / 4) + (column)] = pack_half4(element, value);
+#define ROW_PAD_HALF(to, row)                                                                                                              \
+    if (push.columns + row_lane() < half_row(push.dim) / 4) to[(row) * (half_row(push.dim) / 4) + push.columns + row_lane()] = uvec2(0);
+#else
+#define ROW_STORE_HALF(to, element, row, i, column, before, value)                                                                         \
+    if (((i) & 1) != 0 && (column) - 1 < push.columns)                                                                                     \
+        to[(row) * (half_row(push.dim) / 2) + (column) / 2] = pack_half(element, vec2(before, value));
+#define ROW_PAD_HALF(to, row)                                                                                                              \
+    if ((push.dim + 1) / 2 + row_lane() < half_row(push.dim) / 2)                                                                          \
+        to[(row) * (half_row(push.dim) / 2) + (push.dim + 1) / 2 + row_lane()] = 0;
 #endif
 #endif
 

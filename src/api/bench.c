@@ -26,6 +26,7 @@ static ij_status bench_op(gpu_device *device, const ijepa_bench_options *options
         op_report report;
         double flops = 0, bytes = 0;
         IJ_TRY(op_check_timed(device, op, c, runs, seconds, &report, err));
+        if (report.skipped) continue;
         op->cost(c, &flops, &bytes);
         ijepa_bench_row row = {.element = "",
                                .kernel = "",
@@ -66,13 +67,10 @@ typedef struct step_rows {
     unsigned elements; /* bits of those that products had */
 } step_rows;
 
-/* Ops name a 16-bit element in their detail. */
-static gpu_element element_of(const char *detail) { return strstr(detail, "bf16") ? GPU_BF16 : strstr(detail, "f16") ? GPU_F16 : GPU_WORD; }
-
 static void on_step_row(void *user, const ij_bench_row *from) {
     step_rows *rows = user;
     const ijepa_bench_options *options = rows->bench->options;
-    gpu_element element = element_of(from->detail);
+    gpu_element element = from->element;
     ijepa_bench_row row = {.element = api_element_name(element),
                            .kernel = "",
                            .milliseconds = 1e3 * from->seconds,
@@ -90,10 +88,6 @@ static void on_step_row(void *user, const ij_bench_row *from) {
     options->on_row(options->user, &row);
 }
 
-static const char *rung_of(const gpu_info *info) {
-    return info->flexible_count ? "coopmat2" : info->shape_count ? "coopmat" : info->f16 ? "f16" : "f32";
-}
-
 static ij_status bench_step(api_bench *b, ij_error *err) {
     ij_train_config *config;
     ij_bench_step result;
@@ -105,8 +99,8 @@ static ij_status bench_step(api_bench *b, ij_error *err) {
     free(config);
     if (status == IJ_OK) status = api_bench_roof(b, rows.elements, err);
     if (status != IJ_OK) return status;
-    s->precision = api_element_name(rows.elements >> GPU_BF16 & 1 ? GPU_BF16 : rows.elements >> GPU_F16 & 1 ? GPU_F16 : GPU_WORD);
-    s->rung = rung_of(gpu_device_info(b->device));
+    s->precision = api_element_name(result.element);
+    snprintf(s->rungs, sizeof s->rungs, "%s", result.precision);
     s->images_per_second = result.images / result.seconds;
     s->milliseconds = 1e3 * result.seconds;
     s->gflops = 1e-9 * result.flops;
@@ -149,7 +143,7 @@ ijepa_status ijepa_bench(const ijepa_bench_options *options, ijepa_bench_summary
             &ours, err);
     if (strcmp(options->what, "step") == 0) API_NEED(options->config);
     ijepa_bench_summary own, *filled = summary ? summary : &own;
-    *filled = (ijepa_bench_summary){.precision = "", .rung = ""};
+    *filled = (ijepa_bench_summary){.precision = ""};
     api_bench b = {.options = options, .runs = options->runs ? options->runs : RUNS_DEFAULT, .summary = filled};
     return api_result(run(&b, which, &ours), &ours, err);
 }

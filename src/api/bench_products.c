@@ -73,13 +73,14 @@ static ij_status make_choice(const ijepa_bench_options *options, const char *con
     return choose("kernel", options->kernel, "auto", kernels, kernel_count, out->kernels, &out->all_kernels, err);
 }
 
-/* Leaves of the kernels those that the device has for an element. None at all is an error only where one was named. `all` leaves AUTO
- * out: it is one of the others. */
+/* Leaves of the kernels those that the device has for an element. None at all is an error only where one was named. On a CPU, where
+ * nothing is tuned, `all` leaves AUTO out: it is one of the others. */
 static ij_status usable(const api_bench *b, const choice *c, gpu_element element, int count,
-                        bool (*supports)(const gpu_info *info, int kernel, gpu_element element), bool *kernels, bool *any, ij_error *err) {
+                        bool (*supports)(const gpu_device *device, int kernel, gpu_element element), bool *kernels, bool *any, ij_error *err) {
+    bool cpu = gpu_device_info(b->device)->kind == GPU_KIND_CPU;
     *any = false;
     for (int i = 0; i < count; i++) {
-        kernels[i] = c->kernels[i] && supports(gpu_device_info(b->device), i, element) && !(c->all_kernels && i == 0);
+        kernels[i] = c->kernels[i] && supports(b->device, i, element) && !(cpu && c->all_kernels && i == 0);
         *any |= kernels[i];
     }
     if (*any || c->all_kernels || c->all_elements) return IJ_OK;
@@ -151,8 +152,8 @@ typedef struct matmul_run {
     baseline *library;
 } matmul_run;
 
-static bool matmul_supports(const gpu_info *info, int kernel, gpu_element element) {
-    return matmul_bench_supports(info, (op_matmul_kernel)kernel, element);
+static bool matmul_supports(const gpu_device *device, int kernel, gpu_element element) {
+    return matmul_bench_supports(device, (op_matmul_kernel)kernel, element);
 }
 
 static ij_status emit_product(api_bench *b, const matmul_run *run, const char *model, const ij_product_shape *s, gpu_element element,
@@ -248,8 +249,8 @@ ij_status api_bench_matmul(api_bench *b, ij_error *err) {
 
 /* ---- attention ---- */
 
-static bool attention_supports(const gpu_info *info, int kernel, gpu_element element) {
-    return attention_bench_supports(info, (op_attention_kernel)kernel, element);
+static bool attention_supports(const gpu_device *device, int kernel, gpu_element element) {
+    return attention_bench_supports(device, (op_attention_kernel)kernel, element);
 }
 
 static ij_status emit_attention(api_bench *b, const choice *c, const char *model, const ij_attention_step *s,

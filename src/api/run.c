@@ -29,11 +29,13 @@ static ij_status copy_rows(const ij_replay_row *from, int64_t count, ijepa_repla
     return IJ_OK;
 }
 
-static ij_status replay(gpu_device *device, const char *path, ijepa_replay_result *out, ij_error *err) {
+static ij_status replay(gpu_device *device, const char *path, ij_precision precision, ijepa_replay_result *out, ij_error *err) {
     ij_replay_result result = {0};
     const gpu_info *info = gpu_device_info(device);
+    gpu_element element = GPU_WORD;
     *out = (ijepa_replay_result){0};
-    ij_status status = ij_replay_run(device, path, &result, err);
+    ij_status status = ij_precision_resolve(device, precision, &element, out->rungs, sizeof out->rungs, err);
+    if (status == IJ_OK) status = ij_replay_run(device, path, element, &result, err);
     if (status == IJ_OK) status = copy_rows(result.groups, result.group_count, &out->groups, &out->group_count, err);
     if (status == IJ_OK) status = copy_rows(result.tensors, result.tensor_count, &out->tensors, &out->tensor_count, err);
     if (status == IJ_OK) {
@@ -41,6 +43,7 @@ static ij_status replay(gpu_device *device, const char *path, ijepa_replay_resul
         out->pass = result.pass && out->validation_messages == 0;
         snprintf(out->device, sizeof out->device, "%s", info->name);
         snprintf(out->driver, sizeof out->driver, "%s", info->driver);
+        snprintf(out->precision, sizeof out->precision, "%s", ij_element_name(element));
     } else {
         ijepa_replay_free(out);
     }
@@ -48,15 +51,19 @@ static ij_status replay(gpu_device *device, const char *path, ijepa_replay_resul
     return status;
 }
 
-ijepa_status ijepa_replay(const char *path, const ijepa_device_options *device, ijepa_replay_result *result, ijepa_error *err) {
+ijepa_status ijepa_replay(const char *path, const ijepa_replay_options *options, ijepa_replay_result *result, ijepa_error *err) {
     API_NEED(path);
     API_NEED(result);
+    static const ijepa_replay_options defaults = {0};
+    if (!options) options = &defaults;
     ij_error ours = {0};
     gpu_device *open;
-    gpu_device_desc desc = api_device_desc(device);
-    ij_status status = gpu_device_open(&desc, &open, &ours);
+    ij_precision precision = IJ_PRECISION_F32;
+    ij_status status = options->precision ? ij_precision_find(options->precision, &precision, &ours) : IJ_OK;
+    gpu_device_desc desc = api_device_desc(&options->device);
+    if (status == IJ_OK) status = gpu_device_open(&desc, &open, &ours);
     if (status != IJ_OK) return api_result(status, &ours, err);
-    status = replay(open, path, result, &ours);
+    status = replay(open, path, precision, result, &ours);
     gpu_device_close(open);
     return api_result(status, &ours, err);
 }

@@ -20,6 +20,7 @@ static ij_status open_trainer(ijepa_config *config, const ijepa_trainer_options 
                                .checkpoint = options->checkpoint,
                                .overwrite = options->overwrite,
                                .no_files = options->no_files,
+                               .no_tune = options->no_tune,
                                .message = options->message,
                                .user = options->user};
     IJ_TRY(api_config_read(config, read, NULL, 0, err));

@@ -84,7 +84,7 @@ static void json_row(cli_json *json, const ijepa_bench_row *row, const ijepa_ben
 
 static void json_step(cli_json *json, const ijepa_bench_summary *s) {
     json_text(json, "precision", s->precision);
-    json_text(json, "rung", s->rung);
+    json_text(json, "rungs", s->rungs);
     json_number(json, "milliseconds", s->milliseconds);
     json_number(json, "images_per_second", s->images_per_second);
     json_number(json, "gflop", s->gflops);
@@ -223,7 +223,7 @@ static void print_step(const bench_table *t, const ijepa_bench_summary *s) {
     if (t->count) printf("%-38s %5s %9.3f (each op by itself, with timestamps)\n\n", "all", "", total);
     printf("step               %.3f ms, %.1f images/s", s->milliseconds, s->images_per_second);
     if (s->gflops > 0) printf(", %.1f GFLOP, %.1f GFLOP/s", s->gflops, 1e3 * s->gflops / s->milliseconds);
-    printf("\nprecision          %s; the device has %s\n", s->precision, s->rung);
+    printf("\nprecision          %s\n", s->rungs);
     if (total > 0) printf("matrix products    %.1f %% of the time of all ops\n", 100 * products / total);
     printf("rows of an image   %.1f context, %.1f target\n", s->context_rows, s->target_rows);
     printf("recorded           %d dispatches, %d barriers; %s of device memory\n", s->dispatches, s->barriers,

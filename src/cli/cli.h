@@ -34,7 +34,7 @@ typedef struct cli_option {
 } cli_option;
 
 typedef struct cli_environment {
-    const char *device; /* NULL: not set */
+    const char *device, *off; /* NULL: not set */
     bool validation;
     char cache[4096]; /* "": pipelines are not kept */
 } cli_environment;
@@ -51,13 +51,15 @@ typedef struct cli_command {
 
 /* Every command has these; take the ones that apply. */
 typedef struct cli_common {
-    const char *device;
+    const char *device, *off;
     bool validation, json;
 } cli_common;
 #define CLI_OPTION_DEVICE(common)                                                                                                          \
     {"--device", "D", "index or part of a name, see: ijepa devices", "$IJEPA_DEVICE, else the best", CLI_TEXT, &(common).device, 0}
 #define CLI_OPTION_VALIDATION(common)                                                                                                      \
     {"--validation", NULL, "run with the Vulkan validation layers", NULL, CLI_FLAG, &(common).validation, 0}
+#define CLI_OPTION_OFF(common)                                                                                                             \
+    {"--off", "LIST", "do not use: f16, bf16, coopmat, coopmat2; comma-separated", "$IJEPA_OFF, else nothing", CLI_TEXT, &(common).off, 0}
 #define CLI_OPTION_JSON(common) {"--json", NULL, "print JSON instead of a table", NULL, CLI_FLAG, &(common).json, 0}
 
 /* Parses argv[1 ...] of a command; operands are moved to argv[1 ...] and counted in *operands. Returns -1 to go on, or the exit
@@ -114,6 +116,6 @@ ijepa_status cli_config(const char *path, const cli_texts *assignments, ijepa_co
 
 /* ---- commands ---- */
 
-extern const cli_command cmd_devices, cmd_train, cmd_eval, cmd_replay, cmd_selftest, cmd_masks, cmd_bench;
+extern const cli_command cmd_devices, cmd_train, cmd_eval, cmd_replay, cmd_selftest, cmd_masks, cmd_bench, cmd_tune;
 
 #endif

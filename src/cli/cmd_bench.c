@@ -25,7 +25,7 @@ static int cannot_write(const char *path) {
 
 /* Everything that was measured is kept, also when the run then failed. */
 static int measure(const request *r, bench_table *t) {
-    ijepa_bench_summary summary = {.precision = "", .rung = ""};
+    ijepa_bench_summary summary = {.precision = ""};
     ijepa_bench_options ask = r->options;
     ijepa_error err, picture_err;
     ask.on_row = on_row, ask.user = t;

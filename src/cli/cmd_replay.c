@@ -4,17 +4,17 @@
 #include <string.h>
 
 static void print_table(const ijepa_replay_result *r) {
-    printf("%s\n%s\n\n", r->device, r->driver);
+    printf("%s\n%s\nprecision %s\n\n", r->device, r->driver, r->rungs);
     printf("%-40s %8s %12s %12s %12s  %s\n", "tensors", "count", "largest abs", "relative L2", "tolerance", "verdict");
     for (int i = 0; i < r->group_count; i++) {
         const ijepa_replay_row *g = &r->groups[i];
-        printf("%-40s %8d %12.3e %12.3e %12.0e  %s\n", g->name, g->tensors, g->max_abs, g->rel_l2, g->tolerance,
+        printf("%-40s %8d %12.3e %12.3e %12.1e  %s\n", g->name, g->tensors, g->max_abs, g->rel_l2, g->tolerance,
                g->pass ? "agrees" : "DIFFERS");
     }
     for (int i = 0; i < r->tensor_count; i++) {
         const ijepa_replay_row *t = &r->tensors[i];
         if (!t->pass)
-            printf("DIFFERS  %s: relative L2 error %.3e, tolerance %.0e, largest absolute error %.3e\n", t->name, t->rel_l2, t->tolerance,
+            printf("DIFFERS  %s: relative L2 error %.3e, tolerance %.1e, largest absolute error %.3e\n", t->name, t->rel_l2, t->tolerance,
                    t->max_abs);
     }
     if (r->validation_messages) printf("The validation layers gave %d messages.\n", r->validation_messages);
@@ -28,7 +28,7 @@ static bool write_json(const char *path, const ijepa_replay_result *r) {
     json_bool(&json, "pass", r->pass);
     json_text(&json, "device", r->device);
     json_text(&json, "driver", r->driver);
-    json_text(&json, "precision", "f32");
+    json_text(&json, "precision", r->precision);
     json_open(&json, "tensors", '{');
     for (int i = 0; i < r->tensor_count; i++) {
         json_open(&json, r->tensors[i].name, '{');
@@ -48,18 +48,22 @@ static int run(const cli_environment *environment, int argc, char **argv) {
     cli_common common = {0};
     const char *precision = "f32", *json = NULL;
     const cli_option options[] = {
-        {"--precision", "P", "arithmetic to replay in; this version has f32", "f32", CLI_TEXT, &precision, 0},
+        {"--precision", "P", "arithmetic to replay in: f32, f16, bf16, auto", "f32", CLI_TEXT, &precision, 0},
         {"--json", "OUT", "write every tensor's errors into this file; - is standard output", NULL, CLI_TEXT, &json, 0},
         CLI_OPTION_DEVICE(common),
+        CLI_OPTION_OFF(common),
         CLI_OPTION_VALIDATION(common),
     };
     int operands, code = cli_parse(&cmd_replay, options, CLI_COUNT(options), argc, argv, &operands);
     if (code >= 0) return code;
-    if (strcmp(precision, "f32") != 0) return cli_usage("replay", "--precision %s: this version computes in f32", precision);
+    static const char *const names[] = {"f32", "f16", "bf16", "auto"};
+    bool known = false;
+    for (int i = 0; i < CLI_COUNT(names); i++) known |= strcmp(precision, names[i]) == 0;
+    if (!known) return cli_usage("replay", "--precision %s: there are f32, f16, bf16, auto", precision);
     ijepa_replay_result result;
     ijepa_error err;
-    ijepa_device_options device = cli_device(&common, environment);
-    ijepa_status status = ijepa_replay(argv[1], &device, &result, &err);
+    ijepa_replay_options ask = {.device = cli_device(&common, environment), .precision = precision};
+    ijepa_status status = ijepa_replay(argv[1], &ask, &result, &err);
     if (status != IJEPA_OK) { /* a script must be able to tell "the numbers differ" from "there are no numbers" */
         cli_fail(&err);
         return status == IJEPA_ERROR_DEVICE || status == IJEPA_ERROR_MEMORY ? CLI_FAILED : CLI_USAGE;
@@ -82,6 +86,7 @@ const cli_command cmd_replay = {
     .operands_max = 1,
     .notes = "Exit code: 0 all within tolerance, 1 not, 2 the file cannot be used.\n",
     .examples = "  ijepa replay tests/data/step.safetensors\n"
+                "  ijepa replay tests/data/step.safetensors --precision f16\n"
                 "  ijepa replay tests/data/step-ragged.safetensors --device 1 --json out.json\n",
     .run = run,
 };

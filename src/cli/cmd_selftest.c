@@ -7,7 +7,7 @@
 
 typedef struct family {
     const char *name;
-    int passed, failed;
+    int passed, failed, skipped;
     double worst; /* error / tolerance of the passed cases */
     double milliseconds;
 } family;
@@ -26,7 +26,9 @@ static void on_case(void *user, const ijepa_selftest_case *c) {
     if (i == FAMILIES_MAX) i--;
     family *f = &t->families[i];
     if (i == t->count) f->name = c->family, t->count++;
-    if (c->pass)
+    if (c->skipped)
+        f->skipped++;
+    else if (c->pass)
         f->passed++;
     else
         f->failed++;
@@ -38,10 +40,13 @@ static void on_case(void *user, const ijepa_selftest_case *c) {
         json_text(t->json, "op", c->op);
         json_text(t->json, "case", c->name);
         json_bool(t->json, "pass", c->pass);
+        json_bool(t->json, "skipped", c->skipped);
         json_number(t->json, "error", c->error);
         json_number(t->json, "milliseconds", c->milliseconds);
         json_text(t->json, "text", c->text);
         json_close(t->json, '}');
+    } else if (c->skipped) {
+        if (t->verbose) printf("skipped %-26s %-22s this device cannot run it\n", c->op, c->name);
     } else if (!c->pass) {
         printf("FAILED  %s\n", c->text);
     } else if (t->verbose) {
@@ -51,10 +56,10 @@ static void on_case(void *user, const ijepa_selftest_case *c) {
 }
 
 static void print_summary(const tally *t, int passed, int failed) {
-    printf("\n%-12s %8s %8s %22s %12s\n", "family", "passed", "failed", "largest error/tolerance", "device ms");
+    printf("\n%-12s %8s %8s %8s %22s %12s\n", "family", "passed", "failed", "skipped", "largest error/tolerance", "device ms");
     for (int i = 0; i < t->count; i++)
-        printf("%-12s %8d %8d %22.3f %12.1f\n", t->families[i].name, t->families[i].passed, t->families[i].failed, t->families[i].worst,
-               t->families[i].milliseconds);
+        printf("%-12s %8d %8d %8d %22.3f %12.1f\n", t->families[i].name, t->families[i].passed, t->families[i].failed,
+               t->families[i].skipped, t->families[i].worst, t->families[i].milliseconds);
     printf("%s: %d of %d cases agree with the reference in double precision.\n", failed ? "FAILED" : "passed", passed, passed + failed);
 }
 

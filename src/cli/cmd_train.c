@@ -132,10 +132,10 @@ static void show(display *d, const ijepa_progress *p, bool last) {
 /* ---- the run ---- */
 
 typedef struct request {
-    const char *config, *data, *out, *checkpoint;
+    const char *config, *data, *out, *checkpoint, *precision;
     cli_texts assignments;
     int64_t steps, seed;
-    bool resume, overwrite, quiet, print_config, no_files;
+    bool resume, overwrite, quiet, print_config, no_files, no_tune;
 } request;
 
 /* A run that is resumed without a configuration uses the one that is stored with it. */
@@ -147,6 +147,7 @@ static ijepa_status make_config(const request *r, ijepa_config **out, ijepa_erro
     if (status != IJEPA_OK) return status;
     if (r->data) status = cli_config_text(*out, "data.path", r->data, err);
     if (r->out && status == IJEPA_OK) status = cli_config_text(*out, "logging.folder", r->out, err);
+    if (r->precision && status == IJEPA_OK) status = cli_config_text(*out, "meta.precision", r->precision, err);
     if (r->steps >= 0 && status == IJEPA_OK)
         snprintf(number, sizeof number, "optimization.steps=%lld", (long long)r->steps), status = ijepa_config_set(*out, number, err);
     if (r->seed >= 0 && status == IJEPA_OK)
@@ -180,6 +181,7 @@ static int train(const request *r, ijepa_config *config, const ijepa_device_opti
                                      .checkpoint = r->checkpoint,
                                      .overwrite = r->overwrite,
                                      .no_files = r->no_files,
+                                     .no_tune = r->no_tune,
                                      .message = on_message,
                                      .user = &d};
     ijepa_trainer *trainer;
@@ -243,9 +245,12 @@ static int run(const cli_environment *environment, int argc, char **argv) {
         {"--checkpoint", "FILE", "continue this checkpoint", NULL, CLI_TEXT, &r.checkpoint, 0},
         {"--overwrite", NULL, "replace a run that the folder holds", "refuse", CLI_FLAG, &r.overwrite, 0},
         {"--no-files", NULL, "write nothing", NULL, CLI_FLAG, &r.no_files, 0},
+        {"--precision", "P", "of matrix products: auto, f32, f16, bf16", "meta.precision: auto", CLI_TEXT, &r.precision, 0},
+        {"--no-tune", NULL, "do not time kernels on this GPU's first run; take their defaults", NULL, CLI_FLAG, &r.no_tune, 0},
         {"--print-config", NULL, "print the effective configuration and stop", NULL, CLI_FLAG, &r.print_config, 0},
         {"--quiet", NULL, "print errors only", NULL, CLI_FLAG, &r.quiet, 0},
         CLI_OPTION_DEVICE(common),
+        CLI_OPTION_OFF(common),
         CLI_OPTION_VALIDATION(common),
     };
     int operands, code = cli_parse(&cmd_train, options, CLI_COUNT(options), argc, argv, &operands);

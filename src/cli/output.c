@@ -11,7 +11,9 @@ cli_environment cli_environment_read(void) {
     cli_environment environment = {0};
     const char *device = getenv("IJEPA_DEVICE"), *validation = getenv("IJEPA_VALIDATION"), *cache = getenv("IJEPA_CACHE");
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    const char *off = getenv("IJEPA_OFF");
     if (device && *device) environment.device = device;
+    if (off && *off) environment.off = off;
     environment.validation = validation && *validation && strcmp(validation, "0") != 0;
     int length = 0;
     if (cache)
@@ -37,6 +39,7 @@ void cli_environment_tune(void) {
 void cli_environment_help(void) {
     static const char *const table[][2] = {
         {"IJEPA_DEVICE", "the device when --device is not given: an index or part of a name"},
+        {"IJEPA_OFF", "what not to use though the device has it: f16, bf16, coopmat, coopmat2; comma-separated"},
         {"IJEPA_VALIDATION", "1: as if --validation were given"},
         {"IJEPA_CACHE", "folder for compiled pipelines; empty: they are not kept [$XDG_CACHE_HOME/ijepa]"},
         {"XDG_CACHE_HOME", "where caches are [~/.cache]"},
@@ -50,7 +53,8 @@ void cli_environment_help(void) {
 ijepa_device_options cli_device(const cli_common *common, const cli_environment *environment) {
     return (ijepa_device_options){.device = common->device ? common->device : environment->device,
                                   .validation = common->validation || environment->validation,
-                                  .cache_folder = environment->cache[0] ? environment->cache : NULL};
+                                  .cache_folder = environment->cache[0] ? environment->cache : NULL,
+                                  .off = common->off ? common->off : environment->off};
 }
 
 /* ---- JSON ---- */

@@ -209,7 +209,8 @@ static bool wanted(const gpu_info *info, gpu_element element) { return element =
 /* Every sType must be set before the call: drivers crash otherwise (Vulkan-Docs issue 2613). */
 static void list_shapes(VkInstance instance, VkPhysicalDevice physical, gpu_info *info) {
     PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR list =
-        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)vkGetInstanceProcAddr(instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
+        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)vkGetInstanceProcAddr(instance,
+                                                                                     "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
     VkCooperativeMatrixPropertiesKHR found[128];
     uint32_t count = IJ_COUNT(found);
     memset(found, 0, sizeof found);
@@ -279,6 +280,30 @@ static uint32_t count_cores(VkPhysicalDevice physical) {
     return amd.shaderEngineCount * amd.shaderArraysPerEngineCount * amd.computeUnitsPerShaderArray;
 }
 
+/* Steps of the ladder that can be switched off, to find out which one a driver gets wrong, or for tests. */
+enum {
+    OFF_F16 = 1,      /* arithmetic and matrices in f16; packed storage needs nothing of the device and stays */
+    OFF_BF16 = 2,     /* matrices in bf16, likewise */
+    OFF_COOPMAT = 4,  /* matrices of a subgroup, and of a workgroup */
+    OFF_COOPMAT2 = 8, /* matrices of a workgroup */
+};
+
+static ij_status parse_off(const char *text, uint32_t *off, ij_error *err) {
+    static const char *const names[] = {"f16", "bf16", "coopmat", "coopmat2"};
+    *off = 0;
+    while (text && *text) {
+        size_t length = strcspn(text, ",");
+        int i = 0;
+        while (i < IJ_COUNT(names) && !(strlen(names[i]) == length && strncmp(text, names[i], length) == 0)) i++;
+        if (i == IJ_COUNT(names))
+            return ij_fail(err, IJ_ERROR_ARGUMENT, "off: \"%.*s\" is nothing that can be switched off; there are f16, bf16, coopmat, coopmat2",
+                           (int)(length < 40 ? length : 40), text);
+        *off |= 1u << i;
+        text += length + (text[length] == ',');
+    }
+    return IJ_OK;
+}
+
 /* Matrix extensions need a device of Vulkan 1.3 (their modules are SPIR-V 1.6), f16 arithmetic and the Vulkan memory model. */
 static void describe_matrices(VkInstance instance, VkPhysicalDevice physical, uint32_t off, gpu_info *info) {
     if (info->refused) return;
@@ -290,16 +315,19 @@ static void describe_matrices(VkInstance instance, VkPhysicalDevice physical, ui
     if (coopmat) matrix.pNext = has.pNext, has.pNext = &matrix;
     if (has_extension(physical, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) bfloat.pNext = has.pNext, has.pNext = &bfloat;
     vkGetPhysicalDeviceFeatures2(physical, &features);
-    info->f16 = has.shaderFloat16 && !(off & GPU_OFF_F16);
-    info->bf16 = bfloat.shaderBFloat16Type && bfloat.shaderBFloat16CooperativeMatrix && !(off & GPU_OFF_BF16);
+    info->f16 = has.shaderFloat16 && !(off & OFF_F16);
+    info->bf16 = bfloat.shaderBFloat16Type && bfloat.shaderBFloat16CooperativeMatrix && !(off & OFF_BF16);
     info->cores = count_cores(physical);
     bool modern = info->api_major > 1 || info->api_minor >= 3;
-    if (!coopmat || !matrix.cooperativeMatrix || !has.vulkanMemoryModel || !modern || (off & GPU_OFF_COOPMAT)) {
+    /* Mesa's CPU driver (26.1) lists 8 x 8 x 8 whatever its vectors are, and its compiler crashes on it where they have 16 lanes. */
+    if (info->kind == GPU_KIND_CPU && info->subgroup_size > 8) coopmat = false;
+    if (!coopmat || !matrix.cooperativeMatrix || !has.vulkanMemoryModel || !has.vulkanMemoryModelDeviceScope || !modern ||
+        (off & OFF_COOPMAT)) {
         info->bf16 = false;
         return;
     }
     list_shapes(instance, physical, info);
-    if (!(off & GPU_OFF_COOPMAT2) && has_extension(physical, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME))
+    if (!(off & OFF_COOPMAT2) && has_extension(physical, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME))
         list_flexible(instance, physical, info);
 }
 
@@ -417,6 +445,7 @@ static ij_status make_device(gpu_device *device, bool compile_only, ij_error *er
     if (has->shape_count) {
         extensions[extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
         features12.vulkanMemoryModel = VK_TRUE;
+        features12.vulkanMemoryModelDeviceScope = VK_TRUE; /* what atomics in buffers say */
         matrix.pNext = features12.pNext, features12.pNext = &matrix;
     }
     if (has->bf16) {
@@ -473,12 +502,13 @@ ij_status gpu_device_open(const gpu_device_desc *desc, gpu_device **out, ij_erro
     IJ_TRY(ij_alloc(&device, 1, sizeof *device, "device", err));
     VkPhysicalDevice physical[DEVICES_MAX];
     gpu_info *infos = NULL;
-    uint32_t count = 0;
+    uint32_t count = 0, off = 0;
     int chosen = 0;
     ij_status status = IJ_OK;
+    IJ_TRY_GOTO(parse_off(desc->off, &off, err), done);
     IJ_TRY_GOTO(ij_alloc(&infos, DEVICES_MAX, sizeof *infos, "device list", err), done);
     IJ_TRY_GOTO(make_instance(device, desc->validation, err), done);
-    IJ_TRY_GOTO(enumerate(device, desc->off, physical, infos, &count, err), done);
+    IJ_TRY_GOTO(enumerate(device, off, physical, infos, &count, err), done);
     IJ_TRY_GOTO(gpu_choose(infos, (int)count, desc->select, &chosen, err), done);
     device->info = infos[chosen];
     device->physical = physical[chosen];

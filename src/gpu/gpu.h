@@ -46,12 +46,6 @@ typedef struct gpu_matrix_flexible {
 } gpu_matrix_flexible;
 #define GPU_SHAPES_MAX 16
 
-/* Steps of the ladder that can be switched off, to find out which one a driver gets wrong, or for tests. */
-#define GPU_OFF_F16 1u      /* arithmetic and matrices in f16; the packed storage needs nothing of the device and stays */
-#define GPU_OFF_BF16 2u     /* matrices in bf16, likewise */
-#define GPU_OFF_COOPMAT 4u  /* matrices of a subgroup, and of a workgroup */
-#define GPU_OFF_COOPMAT2 8u /* matrices of a workgroup */
-
 typedef struct gpu_info {
     char name[256];
     char driver[512];  /* driver name and version text */
@@ -85,7 +79,7 @@ typedef struct gpu_device_desc {
     const char *cache_folder; /* where compiled pipelines are kept [not kept] */
     bool compile_only;        /* pipelines are made and keep what gpu_statistics tells; memory is not allocated, commands are not
                                * recorded, submitting is a programmer's error: a driver without hardware will do */
-    uint32_t off;             /* GPU_OFF_ bits [everything the device has] */
+    const char *off;          /* what not to use: "f16", "bf16", "coopmat", "coopmat2", comma-separated [everything the device has] */
 } gpu_device_desc;
 
 /* All devices of all drivers. *infos is one allocation, free() it. No driver at all is IJ_ERROR_DEVICE with a hint. */
@@ -188,6 +182,9 @@ typedef struct gpu_kernel_desc {
 /* Whether this build has the shader: a variant that needs an extension is left out where the shader compiler does not know it. */
 bool gpu_shader_exists(const char *name);
 
+/* Of the words of all shaders whose names begin so: what was measured of one build's kernels says nothing of another's. */
+uint64_t gpu_shaders_hash(const char *prefix);
+
 /* The pipeline for desc, compiled at most once per device. Owned by the device. */
 ij_status gpu_kernel_get(gpu_device *device, const gpu_kernel_desc *desc, gpu_kernel **out, ij_error *err);
 
@@ -213,6 +210,8 @@ typedef struct gpu_dispatch_desc {
 } gpu_dispatch_desc;
 
 ij_status gpu_program_create(gpu_device *device, const char *name, bool profile, gpu_program **out, ij_error *err);
+/* A program that is recorded for what recording brings about (kernels compiled, choices made) and never run: its tensors need no memory. */
+ij_status gpu_program_create_dry(gpu_device *device, const char *name, gpu_program **out, ij_error *err);
 void gpu_program_destroy(gpu_program *program); /* NULL is fine; must not be running */
 gpu_device *gpu_program_device(const gpu_program *program);
 ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_error *err);

@@ -17,6 +17,14 @@ static const gpu_shader *find_shader(const char *name) {
 
 bool gpu_shader_exists(const char *name) { return find_shader(name) != NULL; }
 
+uint64_t gpu_shaders_hash(const char *prefix) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (int i = 0; i < gpu_shader_count; i++)
+        for (uint32_t w = 0; w < gpu_shaders[i].word_count && strncmp(gpu_shaders[i].name, prefix, strlen(prefix)) == 0; w++)
+            hash = (hash ^ gpu_shaders[i].words[w]) * 0x100000001b3u;
+    return hash;
+}
+
 static ij_status make_layout(gpu_device *device, gpu_kernel *kernel, ij_error *err) {
     VkDescriptorSetLayoutBinding bindings[GPU_BINDINGS_MAX];
     for (uint32_t i = 0; i < kernel->binding_count; i++)

@@ -26,7 +26,7 @@ struct gpu_program {
     gpu_device *device;
     char name[64];
     char scope[96];
-    bool profile, finished;
+    bool profile, finished, dry;
     VkCommandBuffer *commands; /* one a submission */
     int64_t command_count, command_capacity;
     double flops_here;
@@ -65,6 +65,15 @@ ij_status gpu_program_create(gpu_device *device, const char *name, bool profile,
     *out = program;
     return IJ_OK;
 }
+
+ij_status gpu_program_create_dry(gpu_device *device, const char *name, gpu_program **out, ij_error *err) {
+    IJ_TRY(gpu_program_create(device, name, false, out, err));
+    (*out)->dry = true;
+    return IJ_OK;
+}
+
+/* Whether commands are recorded at all. */
+static bool is_dry(const gpu_program *program) { return program->dry || program->device->compile_only; }
 
 void gpu_program_destroy(gpu_program *program) {
     if (!program) return;
@@ -227,7 +236,7 @@ ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_e
             return ij_fail(err, IJ_ERROR_DEVICE, "%s: %u workgroups along axis %d, %s takes %u", kernel->shader, groups[i], i,
                            device->info.name, device->info.groups_max[i]);
     }
-    if (device->compile_only) return IJ_OK;
+    if (is_dry(program)) return IJ_OK;
     VkDescriptorSet set = VK_NULL_HANDLE;
     IJ_TRY(descriptor_set(program, kernel, desc, &set, err));
     IJ_TRY(begin_op(program, desc->label ? desc->label : kernel->shader, desc->detail, desc->flops, desc->bytes, err));
@@ -251,7 +260,7 @@ ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_e
 
 ij_status gpu_copy(gpu_program *program, gpu_tensor to, gpu_tensor from, uint64_t bytes, ij_error *err) {
     assert(bytes <= to.bytes && bytes <= from.bytes && bytes % 4 == 0);
-    if (program->device->compile_only) return IJ_OK;
+    if (is_dry(program)) return IJ_OK;
     IJ_TRY(begin_op(program, "copy", NULL, 0, 2 * (double)bytes, err));
     if (program->profile || conflicts(program, to, true) || conflicts(program, from, false)) barrier(program);
     IJ_TRY(remember(program, to, true, err));
@@ -264,7 +273,7 @@ ij_status gpu_copy(gpu_program *program, gpu_tensor to, gpu_tensor from, uint64_
 }
 
 ij_status gpu_fill(gpu_program *program, gpu_tensor to, uint32_t word, ij_error *err) {
-    if (program->device->compile_only) return IJ_OK;
+    if (is_dry(program)) return IJ_OK;
     IJ_TRY(begin_op(program, "fill", NULL, 0, (double)to.bytes, err));
     if (program->profile || conflicts(program, to, true)) barrier(program);
     IJ_TRY(remember(program, to, true, err));
@@ -275,7 +284,7 @@ ij_status gpu_fill(gpu_program *program, gpu_tensor to, uint32_t word, ij_error 
 }
 
 ij_status gpu_program_finish(gpu_program *program, ij_error *err) {
-    assert(!program->finished);
+    assert(!program->finished && !program->dry);
     gpu_device *device = program->device;
     if (program->command_count == 0) IJ_TRY(open_commands(program, err));
     VkMemoryBarrier host = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,

@@ -77,9 +77,8 @@ static ij_status record(ij_embedder *e, const patches_desc *patches, ij_error *e
     IJ_TRY(gpu_program_create(e->device, "upload", false, &e->upload_program, err));
     IJ_TRY(gpu_program_create(e->device, "embed", false, &e->program, err));
     IJ_TRY(op_patches(e->program, patches, e->pixels, e->crops, e->rows, err));
-    IJ_TRY(vit_linear_forward(e->program, "patch_embed", vit_linear_of(e->weights, IJ_SLOT_TARGET, false, "patch_embed.proj"), e->rows, x,
-                              none, rows, ij_patch_dim(m), m->dim, err));
-    IJ_TRY(op_add_positions(e->program, x, e->positions, none, rows, m->dim, ij_patches(m), err));
+    IJ_TRY(vit_patch_embed(e->program, vit_linear_of(e->weights, IJ_SLOT_TARGET, false, "patch_embed.proj"), e->rows, none, e->positions,
+                           ij_patches(m), x, rows, ij_patch_dim(m), m->dim, err));
     IJ_TRY(vit_forward(e->program, &e->trunk, &e->tokens, &e->saved, err));
     IJ_TRY(op_mean_rows(e->program,
                         &(op_mean_rows_args){.x = e->saved.y,

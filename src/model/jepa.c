@@ -18,6 +18,14 @@ static ij_status reserve_floats(gpu_arena *arena, int64_t count, const char *wha
     return gpu_reserve(arena, 4 * (uint64_t)count, what, out, err);
 }
 
+/* An activation that products read. */
+static ij_status reserve_matrix(ij_jepa *j, int64_t rows, int64_t columns, const char *what, gpu_tensor *out, ij_error *err) {
+    return gpu_reserve_matrix(j->activations, j->desc.element, (uint64_t)rows, (uint64_t)columns, what, out, err);
+}
+
+/* Scales the loss's gradient in f16; absent otherwise. */
+static gpu_tensor loss_scale(const ij_jepa *j) { return j->desc.element == GPU_F16 ? j->weights->loss_scale : (gpu_tensor){0}; }
+
 static void plan_tokens(ij_jepa *j) {
     const masks_limits *l = &j->limits;
     uint32_t batch = (uint32_t)j->desc.batch, blocks = (uint32_t)j->desc.masks.blocks, patches = (uint32_t)ij_patches(&j->desc.model);
@@ -89,7 +97,7 @@ static ij_status plan_slots(ij_jepa *j, ij_error *err) {
         IJ_TRY(gpu_reserve(j->upload[s], sizeof(struct masks_params), "mask parameters", &j->upload_mask_params[s], err));
         IJ_TRY(gpu_reserve(j->upload[s], sizeof(struct optim_step), "step scalars", &j->upload_scalars[s], err));
         IJ_TRY(gpu_arena_create(j->device, "readback", GPU_MEMORY_READBACK, &j->readback[s], err));
-        IJ_TRY(gpu_reserve(j->readback[s], 768 + 2 * ((offsets_bytes + 255) / 256 * 256), "results", &j->results[s], err));
+        IJ_TRY(gpu_reserve(j->readback[s], IJ_JEPA_OFFSETS_AT + 2 * ((offsets_bytes + 255) / 256 * 256), "results", &j->results[s], err));
     }
     return IJ_OK;
 }
@@ -101,19 +109,18 @@ static ij_status plan_activations(ij_jepa *j, ij_error *err) {
     gpu_arena *a;
     IJ_TRY(gpu_arena_create(j->device, "activations", GPU_MEMORY_DEVICE, &j->activations, err));
     a = j->activations;
-    int64_t patch_dim = ij_patch_dim(m), all = (int64_t)d->batch * ij_patches(m);
-    IJ_TRY(reserve_floats(a, all * patch_dim, "patch rows", &j->rows, err));
+    int64_t all = (int64_t)d->batch * ij_patches(m);
+    IJ_TRY(reserve_matrix(j, all, ij_patch_dim(m), "patch rows", &j->rows, err));
     IJ_TRY(vit_saved_reserve(a, &j->target, &j->full, false, &j->target_saved, err));
     IJ_TRY(reserve_floats(a, l->target_rows * m->dim, "targets", &j->targets, err));
-    IJ_TRY(reserve_floats(a, l->context_rows * patch_dim, "context patches", &j->context_patches, err));
     IJ_TRY(vit_saved_reserve(a, &j->encoder, &j->context, true, &j->context_saved, err));
     IJ_TRY(reserve_floats(a, l->context_rows * m->pred_dim, "embedded context", &j->embedded, err));
     IJ_TRY(vit_saved_reserve(a, &j->predictor, &j->prediction, true, &j->prediction_saved, err));
-    IJ_TRY(reserve_floats(a, l->target_rows * m->pred_dim, "predictor features", &j->predictor_features, err));
+    IJ_TRY(reserve_matrix(j, l->target_rows, m->pred_dim, "predictor features", &j->predictor_features, err));
     IJ_TRY(reserve_floats(a, l->target_rows * m->dim, "predictions", &j->predictions, err));
-    IJ_TRY(reserve_floats(a, l->target_rows * m->dim, "prediction gradients", &j->dpredictions, err));
-    IJ_TRY(reserve_floats(a, l->target_rows * m->pred_dim, "predictor feature gradients", &j->dpredictor_features, err));
-    IJ_TRY(reserve_floats(a, l->context_rows * m->pred_dim, "embedded gradients", &j->embed_gradient, err));
+    IJ_TRY(reserve_matrix(j, l->target_rows, m->dim, "prediction gradients", &j->dpredictions, err));
+    IJ_TRY(reserve_matrix(j, l->target_rows, m->pred_dim, "predictor feature gradients", &j->dpredictor_features, err));
+    IJ_TRY(reserve_matrix(j, l->context_rows, m->pred_dim, "embedded gradients", &j->embed_gradient, err));
     pred_lists lists = lists_of(j);
     IJ_TRY(reserve_floats(a, predictor_input_bwd_scratch(&lists, m->pred_dim), "mask token sums", &j->token_scratch, err));
     IJ_TRY(gpu_reserve(a, 256, "loss", &j->loss, err));
@@ -143,20 +150,16 @@ static ij_status record_prepare(ij_jepa *j, ij_error *err) {
     return gpu_program_finish(j->prepare, err);
 }
 
-/* x [rows, dim] = patches weight^T + bias + positions. */
-static ij_status record_patch_embed(ij_jepa *j, gpu_program *p, ij_slot slot, gpu_tensor patches, gpu_tensor index, ij_rows rows,
-                                    gpu_tensor x, ij_error *err) {
-    const gpu_tensor none = {0};
+static ij_status record_patch_embed(ij_jepa *j, gpu_program *p, ij_slot slot, gpu_tensor index, ij_rows rows, gpu_tensor x, ij_error *err) {
     const ij_model_config *m = &j->desc.model;
-    vit_linear embed = vit_linear_of(j->weights, slot, false, "patch_embed.proj");
-    IJ_TRY(vit_linear_forward(p, "patch_embed", embed, patches, x, none, rows, ij_patch_dim(m), m->dim, err));
-    return op_add_positions(p, x, j->positions, index, rows, m->dim, ij_patches(m), err);
+    return vit_patch_embed(p, vit_linear_of(j->weights, slot, false, "patch_embed.proj"), j->rows, index, j->positions, ij_patches(m), x, rows,
+                           ij_patch_dim(m), m->dim, err);
 }
 
 static ij_status record_targets(ij_jepa *j, gpu_program *p, ij_error *err) {
     const gpu_tensor none = {0};
     gpu_program_scope(p, "target");
-    IJ_TRY(record_patch_embed(j, p, IJ_SLOT_TARGET, j->rows, none, vit_rows(&j->full), j->target_saved.blocks[0].x, err));
+    IJ_TRY(record_patch_embed(j, p, IJ_SLOT_TARGET, none, vit_rows(&j->full), j->target_saved.blocks[0].x, err));
     IJ_TRY(vit_forward(p, &j->target, &j->full, &j->target_saved, err));
     return op_layernorm(p,
                         &(op_layernorm_args){.label = "targets",
@@ -170,11 +173,8 @@ static ij_status record_targets(ij_jepa *j, gpu_program *p, ij_error *err) {
 }
 
 static ij_status record_context(ij_jepa *j, gpu_program *p, ij_error *err) {
-    const ij_model_config *m = &j->desc.model;
     gpu_program_scope(p, "context");
-    ij_rows rows = vit_rows(&j->context);
-    IJ_TRY(op_gather_rows(p, j->rows, j->masks.ctx_rows, j->context_patches, rows, ij_patch_dim(m), err));
-    IJ_TRY(record_patch_embed(j, p, IJ_SLOT_WEIGHT, j->context_patches, j->masks.ctx_rows, rows, j->context_saved.blocks[0].x, err));
+    IJ_TRY(record_patch_embed(j, p, IJ_SLOT_WEIGHT, j->masks.ctx_rows, vit_rows(&j->context), j->context_saved.blocks[0].x, err));
     return vit_forward(p, &j->encoder, &j->context, &j->context_saved, err);
 }
 
@@ -202,6 +202,7 @@ static ij_status record_loss(ij_jepa *j, gpu_program *p, ij_error *err) {
                    &(op_loss_args){.prediction = j->predictions,
                                    .target = j->targets,
                                    .dprediction = j->dpredictions,
+                                   .loss_scale = loss_scale(j),
                                    .loss = j->loss,
                                    .scratch = j->loss_parts,
                                    .rows = target_rows(j),
@@ -214,6 +215,7 @@ static ij_status record_loss(ij_jepa *j, gpu_program *p, ij_error *err) {
 }
 
 static ij_status record_predictor_backward(ij_jepa *j, gpu_program *p, ij_error *err) {
+    const gpu_tensor none = {0};
     const ij_model_config *m = &j->desc.model;
     gpu_program_scope(p, "predictor, backward");
     pred_lists lists = lists_of(j);
@@ -223,12 +225,12 @@ static ij_status record_predictor_backward(ij_jepa *j, gpu_program *p, ij_error 
     vit_linear proj = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, true, "predictor_proj"),
                dproj = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, true, "predictor_proj");
     gpu_tensor dmask_token = vit_param(j->weights, IJ_SLOT_GRADIENT, true, "mask_token");
-    IJ_TRY(vit_linear_backward(p, "predictor_proj", proj, dproj, j->predictor_features, j->dpredictions, j->dpredictor_features, s->matmul,
+    IJ_TRY(vit_linear_backward(p, "predictor_proj", proj, dproj, j->predictor_features, none, j->dpredictions, j->dpredictor_features, s->matmul,
                                target_rows(j), m->pred_dim, m->dim, err));
     IJ_TRY(op_predictor_output_bwd(p, &lists, j->dpredictor_features, s->dnormed, m->pred_dim, err));
     IJ_TRY(vit_backward(p, &j->predictor, &j->predictor_gradient, &j->prediction, &j->prediction_saved, s, s->dnormed, err));
     IJ_TRY(op_predictor_input_bwd(p, &lists, s->dx, j->embed_gradient, dmask_token, j->token_scratch, m->pred_dim, true, err));
-    return vit_linear_backward(p, "predictor_embed", embed, dembed, j->context_saved.y, j->embed_gradient, j->context_scratch.dnormed,
+    return vit_linear_backward(p, "predictor_embed", embed, dembed, j->context_saved.y, none, j->embed_gradient, j->context_scratch.dnormed,
                                j->context_scratch.matmul, vit_rows(&j->context), m->dim, m->pred_dim, err);
 }
 
@@ -257,6 +259,7 @@ static ij_status record_regularizer(ij_jepa *j, gpu_program *p, ij_error *err) {
     return op_mean_rows_bwd(p,
                             &(op_mean_rows_args){.x = j->context_scratch.dnormed,
                                                  .pooled = j->dpooled,
+                                                 .loss_scale = loss_scale(j),
                                                  .offsets = j->masks.ctx_offsets,
                                                  .sequences = batch,
                                                  .dim = dim,
@@ -273,20 +276,45 @@ static ij_status record_context_backward(ij_jepa *j, gpu_program *p, ij_error *e
     vit_linear embed = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, false, "patch_embed.proj"),
                dembed = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, false, "patch_embed.proj");
     IJ_TRY(vit_backward(p, &j->encoder, &j->encoder_gradient, &j->context, &j->context_saved, s, s->dnormed, err));
-    return vit_linear_backward(p, "patch_embed", embed, dembed, j->context_patches, s->dx, none, s->matmul, vit_rows(&j->context),
-                               ij_patch_dim(m), m->dim, err);
+    return vit_linear_backward(p, "patch_embed", embed, dembed, j->rows, j->masks.ctx_rows, vit_dx(s), none, s->matmul,
+                               vit_rows(&j->context), ij_patch_dim(m), m->dim, err);
+}
+
+static ij_status record_passes(ij_jepa *j, gpu_program *p, ij_error *err) {
+    IJ_TRY(record_targets(j, p, err));
+    IJ_TRY(record_context(j, p, err));
+    IJ_TRY(record_predictions(j, p, err));
+    IJ_TRY(record_loss(j, p, err));
+    IJ_TRY(record_predictor_backward(j, p, err));
+    if (j->desc.vicreg) IJ_TRY(record_regularizer(j, p, err));
+    return record_context_backward(j, p, err);
 }
 
 static ij_status record_pass(ij_jepa *j, ij_error *err) {
     IJ_TRY(gpu_program_create(j->device, "pass", j->desc.profile, &j->pass, err));
-    IJ_TRY(record_targets(j, j->pass, err));
-    IJ_TRY(record_context(j, j->pass, err));
-    IJ_TRY(record_predictions(j, j->pass, err));
-    IJ_TRY(record_loss(j, j->pass, err));
-    IJ_TRY(record_predictor_backward(j, j->pass, err));
-    if (j->desc.vicreg) IJ_TRY(record_regularizer(j, j->pass, err));
-    IJ_TRY(record_context_backward(j, j->pass, err));
+    IJ_TRY(record_passes(j, j->pass, err));
     return gpu_program_finish(j->pass, err);
+}
+
+ij_status ij_jepa_rehearse(ij_jepa *j, ij_error *err) {
+    gpu_program *p;
+    IJ_TRY(gpu_program_create_dry(j->device, "rehearsal", &p, err));
+    ij_status status = record_passes(j, p, err);
+    gpu_program_destroy(p);
+    return status;
+}
+
+/* The few matrices whose rows are padded in 16 bits (patches of 14 x 14 x 3) have copies that no flat pass writes. */
+static ij_status record_padded_copies(ij_jepa *j, ij_error *err) {
+    const ij_weights *w = j->weights;
+    for (int slot = 0; slot <= IJ_SLOT_TARGET && w->half != GPU_WORD; slot++)
+        for (int i = 0; i < w->table.count; i++) {
+            const ij_param *p = &w->table.params[i];
+            if (!w->half_tensors[slot][i].arena || !ij_param_padded(p)) continue;
+            IJ_TRY(op_cast_rows(j->update, w->tensors[slot][i], w->half_tensors[slot][i], (uint64_t)p->shape[0],
+                                (uint64_t)ij_param_columns(p), err));
+        }
+    return IJ_OK;
 }
 
 static ij_status record_update(ij_jepa *j, ij_error *err) {
@@ -312,11 +340,18 @@ static ij_status record_update(ij_jepa *j, ij_error *err) {
                               .norm = j->norm,
                               .count = (uint64_t)runs[i].elements,
                               .decay = runs[i].decay,
-                              .zero_gradient = true};
+                              .zero_gradient = true,
+                              .loss_scale = loss_scale(j)};
         if (!runs[i].predictor) args.target = ij_weights_run(w, IJ_SLOT_TARGET, &runs[i]);
+        if (w->half != GPU_WORD && runs[i].decay) {
+            args.copy = w->half_runs[IJ_SLOT_WEIGHT][i];
+            if (!runs[i].predictor) args.target_copy = w->half_runs[IJ_SLOT_TARGET][i];
+        }
         status = op_adamw(j->update, &args, err);
     }
     free(runs);
+    if (status == IJ_OK) status = record_padded_copies(j, err);
+    if (status == IJ_OK && loss_scale(j).arena) status = op_scale_update(j->update, j->norm, w->loss_scale, OP_SCALE_INTERVAL, err);
     return status == IJ_OK ? gpu_program_finish(j->update, err) : status;
 }
 
@@ -325,14 +360,16 @@ static uint64_t aligned(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 static ij_status record_readback(ij_jepa *j, int s, ij_error *err) {
     gpu_program *p;
     gpu_tensor to = j->results[s];
+    gpu_tensor scale = loss_scale(j);
     uint64_t ctx_bytes = 4 * ((uint64_t)j->desc.batch + 1), tgt_bytes = 4 * ((uint64_t)j->desc.batch * (uint64_t)j->desc.masks.blocks + 1);
     IJ_TRY(gpu_program_create(j->device, "readback", false, &p, err));
     j->readback_program[s] = p;
-    IJ_TRY(gpu_copy(p, gpu_part(to, 0, 16), j->loss, 4, err));
-    IJ_TRY(gpu_copy(p, gpu_part(to, 256, 16), j->regularizer, 4, err));
-    IJ_TRY(gpu_copy(p, gpu_part(to, 512, 16), j->norm, sizeof(struct reduce_norm), err));
-    IJ_TRY(gpu_copy(p, gpu_part(to, 768, aligned(ctx_bytes)), j->masks.ctx_offsets, ctx_bytes, err));
-    IJ_TRY(gpu_copy(p, gpu_part(to, 768 + aligned(tgt_bytes), tgt_bytes), j->masks.tgt_offsets, tgt_bytes, err));
+    IJ_TRY(gpu_copy(p, gpu_part(to, IJ_JEPA_LOSS_AT, 16), j->loss, 4, err));
+    IJ_TRY(gpu_copy(p, gpu_part(to, IJ_JEPA_REGULARIZER_AT, 16), j->regularizer, 4, err));
+    IJ_TRY(gpu_copy(p, gpu_part(to, IJ_JEPA_NORM_AT, 16), j->norm, sizeof(struct reduce_norm), err));
+    if (scale.arena) IJ_TRY(gpu_copy(p, gpu_part(to, IJ_JEPA_SCALE_AT, 16), scale, sizeof(struct optim_scale), err));
+    IJ_TRY(gpu_copy(p, gpu_part(to, IJ_JEPA_OFFSETS_AT, aligned(ctx_bytes)), j->masks.ctx_offsets, ctx_bytes, err));
+    IJ_TRY(gpu_copy(p, gpu_part(to, IJ_JEPA_OFFSETS_AT + aligned(tgt_bytes), tgt_bytes), j->masks.tgt_offsets, tgt_bytes, err));
     IJ_TRY(gpu_fill(p, j->loss, 0, err)); /* added to by the passes of the next step */
     return gpu_program_finish(p, err);
 }
@@ -400,6 +437,10 @@ static ij_status plan_once(gpu_device *device, const ij_jepa_desc *desc, ij_weig
     ij_jepa *j;
     IJ_TRY(ij_model_check(&desc->model, err));
     if (desc->pixel_bytes) IJ_TRY(masks_check(&desc->masks, err));
+    IJ_TRY(ij_weights_keep_half(weights, desc->element, err));
+    if (weights->half != desc->element)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "the weights have %s-bit copies, the step was asked for in another precision",
+                       weights->half == GPU_WORD ? "no 16" : "other 16");
     IJ_TRY(ij_alloc(&j, 1, sizeof *j, "training step", err));
     j->device = device;
     j->desc = *desc;

@@ -10,6 +10,10 @@
  * then one update: norm of all gradients, AdamW, target encoder = momentum x target encoder + (1 - momentum) x encoder.
  * A step whose gradients are not finite changes nothing and says so.
  *
+ * Mixed precision (desc.element): master weights, moments, moving average, LayerNorm statistics, softmax, the residual stream, its
+ * gradient, parameter gradients, targets and predictions are f32. What a matrix product or attention reads, and what only they read
+ * of their results, is 16-bit: every such tensor is written in 16 bits by the kernel that makes it, no pass only casts.
+ *
  * Everything is recorded once. The host writes a slot (pixels, crops, scalars), submits, and looks at a slot's results when the slot
  * comes round again; it never waits inside a step. Two slots, so that the host prepares one while the device works on the other. */
 #ifndef IJ_MODEL_JEPA_H
@@ -34,6 +38,7 @@ typedef struct ij_jepa_desc {
     masks_config masks; /* grid must be the model's */
     int batch;          /* images of a micro-batch */
     int accumulation;   /* micro-batches of a step [1] */
+    gpu_element element; /* of what matrix products read: GPU_F16 (with loss scale) or GPU_BF16 [f32] */
     uint32_t loss;      /* LOSS_SMOOTH_L1, LOSS_L2, LOSS_L1 */
     float mean[3], std[3];
     uint64_t pixel_bytes; /* most bytes of a batch's pixels; 0: patch rows and masks are written by the caller (recorded steps) */
@@ -64,9 +69,19 @@ typedef struct ij_step_result {
     double loss;        /* mean over the step's micro-batches, prediction only */
     double regularizer; /* the added term, weighted, of the last micro-batch; 0 without */
     double gradient_norm;
+    double loss_scale;                /* of the next step; 1 but in f16 */
     bool finite;                      /* false: this step changed nothing */
     double context_rows, target_rows; /* mean per image, over the step */
 } ij_step_result;
+
+/* Bytes of a slot's results: where each is read back. */
+enum {
+    IJ_JEPA_LOSS_AT = 0,
+    IJ_JEPA_REGULARIZER_AT = 256,
+    IJ_JEPA_NORM_AT = 512,
+    IJ_JEPA_SCALE_AT = 768,
+    IJ_JEPA_OFFSETS_AT = 1024, /* context, then target offsets, each on a multiple of 256 */
+};
 
 /* Device tensors and capacities that diagnostics, tests and replay look at; see the head of this file. */
 typedef struct ij_jepa {
@@ -83,7 +98,7 @@ typedef struct ij_jepa {
     gpu_tensor pixels, crops, sample_ids, mask_params, scalars;
     masks_tensors masks;
     /* activations */
-    gpu_tensor rows, context_patches, embedded, predictor_features, predictions, targets, dpredictions, loss, loss_parts;
+    gpu_tensor rows, embedded, predictor_features, predictions, targets, dpredictions, loss, loss_parts;
     gpu_tensor dpredictor_features, pooled, dpooled, regularizer, regularizer_scratch, norm, norm_parts, counts;
     gpu_tensor token_scratch, embed_gradient;
     vit_saved target_saved, context_saved, prediction_saved;
@@ -99,6 +114,10 @@ typedef struct ij_jepa {
 /* Plans: sizes are known, nothing is allocated. weights are the caller's and live longer. A plan that cannot fit the device is
  * IJ_ERROR_MEMORY with what it needs and what would fit. */
 ij_status ij_jepa_plan(gpu_device *device, const ij_jepa_desc *desc, ij_weights *weights, ij_jepa **out, ij_error *err);
+
+/* Records the passes for nothing, between plan and build: what op_matmul tunes at first use is tuned now, while the device's memory is
+ * still free, and kernels are compiled. */
+ij_status ij_jepa_rehearse(ij_jepa *jepa, ij_error *err);
 
 /* Allocates and records; weights must be committed. */
 ij_status ij_jepa_build(ij_jepa *jepa, ij_error *err);

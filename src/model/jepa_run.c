@@ -69,14 +69,17 @@ ij_status ij_jepa_result(ij_jepa *j, int slot, ij_step_result *out, ij_error *er
     float loss, regularizer;
     struct reduce_norm norm;
     uint32_t context, target;
-    memcpy(&loss, results, 4);
-    memcpy(&regularizer, results + 256, 4);
-    memcpy(&norm, results + 512, sizeof norm);
-    memcpy(&context, results + 768 + 4 * (uint64_t)j->desc.batch, 4);
-    memcpy(&target, results + 768 + (tgt_bytes + 255) / 256 * 256 + 4 * sequences, 4);
+    memcpy(&loss, results + IJ_JEPA_LOSS_AT, 4);
+    memcpy(&regularizer, results + IJ_JEPA_REGULARIZER_AT, 4);
+    memcpy(&norm, results + IJ_JEPA_NORM_AT, sizeof norm);
+    struct optim_scale scale = {.scale = 1};
+    if (j->desc.element == GPU_F16) memcpy(&scale, results + IJ_JEPA_SCALE_AT, sizeof scale);
+    memcpy(&context, results + IJ_JEPA_OFFSETS_AT + 4 * (uint64_t)j->desc.batch, 4);
+    memcpy(&target, results + IJ_JEPA_OFFSETS_AT + (tgt_bytes + 255) / 256 * 256 + 4 * sequences, 4);
     *out = (ij_step_result){.loss = (double)loss,
                             .regularizer = (double)regularizer * j->desc.accumulation,
                             .gradient_norm = (double)norm.norm,
+                            .loss_scale = (double)scale.scale,
                             .finite = norm.finite != 0 && isfinite(loss),
                             .context_rows = (double)context / j->desc.batch,
                             .target_rows = (double)target / j->desc.batch};

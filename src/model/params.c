@@ -1,6 +1,7 @@
 /* layer: model; uses: base, gpu */
 #include "model/params.h"
 #include "base/memory.h"
+#include "ops/optim.h"
 #include "philox.h"
 
 #include <assert.h>
@@ -167,6 +168,67 @@ ij_status ij_weights_runs(const ij_weights *weights, ij_param_run **out, int *co
     return IJ_OK;
 }
 
+/* ---- 16-bit copies ---- */
+
+int64_t ij_param_columns(const ij_param *param) { return param->count / param->shape[0]; }
+
+static ij_status keep_half_of(ij_weights *w, ij_slot slot, const ij_param_run *runs, int run_count, ij_error *err) {
+    IJ_TRY(ij_alloc(&w->half_tensors[slot], w->table.count, sizeof(gpu_tensor), "16-bit weights", err));
+    IJ_TRY(ij_alloc(&w->half_runs[slot], run_count, sizeof(gpu_tensor), "16-bit weights", err));
+    for (int r = 0; r < run_count; r++) {
+        const ij_param_run *run = &runs[r];
+        if (!run->decay || (slot == IJ_SLOT_TARGET && run->predictor)) continue;
+        gpu_tensor all;
+        IJ_TRY(gpu_reserve(w->half_arena, 2 * (uint64_t)run->elements, slot_names[slot], &all, err));
+        all.element = w->half;
+        w->half_runs[slot][r] = all;
+        for (int i = run->first; i <= run->last; i++) {
+            const ij_param *p = &w->table.params[i];
+            gpu_tensor *half = &w->half_tensors[slot][i];
+            uint64_t rows = (uint64_t)p->shape[0], columns = (uint64_t)ij_param_columns(p);
+            uint64_t offset = (w->tensors[slot][i].offset - w->tensors[slot][run->first].offset) / 2;
+            if (ij_param_padded(p))
+                IJ_TRY(gpu_reserve_matrix(w->half_arena, w->half, rows, columns, p->name, half, err));
+            else
+                *half = gpu_part(all, offset, 2 * rows * columns);
+        }
+    }
+    return IJ_OK;
+}
+
+ij_status ij_weights_keep_half(ij_weights *w, gpu_element element, ij_error *err) {
+    if (element == GPU_WORD || w->half == element) return IJ_OK;
+    assert(w->half == GPU_WORD && w->training);
+    ij_param_run *runs = NULL;
+    int count = 0;
+    w->half = element;
+    IJ_TRY(gpu_arena_create(w->device, "16-bit weights", GPU_MEMORY_DEVICE, &w->half_arena, err));
+    IJ_TRY(gpu_reserve(w->half_arena, sizeof(struct optim_scale), "loss scale", &w->loss_scale, err));
+    IJ_TRY(ij_weights_runs(w, &runs, &count, err));
+    ij_status status = keep_half_of(w, IJ_SLOT_WEIGHT, runs, count, err);
+    if (status == IJ_OK) status = keep_half_of(w, IJ_SLOT_TARGET, runs, count, err);
+    free(runs);
+    return status;
+}
+
+ij_status ij_weights_round(ij_weights *w, ij_error *err) {
+    gpu_program *program;
+    if (w->half == GPU_WORD) return IJ_OK;
+    IJ_TRY(gpu_program_create(w->device, "round weights", false, &program, err));
+    ij_status status = IJ_OK;
+    for (int slot = 0; slot <= IJ_SLOT_TARGET; slot++)
+        for (int i = 0; i < w->table.count && status == IJ_OK; i++) {
+            const ij_param *p = &w->table.params[i];
+            if (w->half_tensors[slot][i].arena)
+                status = op_cast_rows(program, w->tensors[slot][i], w->half_tensors[slot][i], (uint64_t)p->shape[0],
+                                      (uint64_t)ij_param_columns(p), err);
+        }
+    if (status == IJ_OK) status = gpu_program_finish(program, err);
+    if (status == IJ_OK) status = gpu_run(program, err);
+    gpu_program_destroy(program);
+    return status;
+}
+
 /* Zeroes everything, the rounding-up between tensors included. */
 static ij_status zero_all(ij_weights *weights, ij_error *err) {
     gpu_program *program;
@@ -178,6 +240,9 @@ static ij_status zero_all(ij_weights *weights, ij_error *err) {
         for (int i = 0; i < count && status == IJ_OK; i++)
             if (weights->arenas[slot] && !(slot == IJ_SLOT_TARGET && runs[i].predictor))
                 status = gpu_fill(program, ij_weights_run(weights, (ij_slot)slot, &runs[i]), 0, err);
+    for (int slot = 0; slot <= IJ_SLOT_TARGET && weights->half != GPU_WORD; slot++)
+        for (int i = 0; i < count && status == IJ_OK; i++)
+            if (weights->half_runs[slot][i].arena) status = gpu_fill(program, weights->half_runs[slot][i], 0, err);
     if (status == IJ_OK) status = gpu_program_finish(program, err);
     if (status == IJ_OK) status = gpu_run(program, err);
     free(runs);
@@ -188,6 +253,7 @@ static ij_status zero_all(ij_weights *weights, ij_error *err) {
 ij_status ij_weights_commit(ij_weights *weights, ij_error *err) {
     for (int slot = 0; slot < IJ_SLOT_COUNT; slot++)
         if (weights->arenas[slot]) IJ_TRY(gpu_arena_commit(weights->arenas[slot], err));
+    if (weights->half_arena) IJ_TRY(gpu_arena_commit(weights->half_arena, err));
     return zero_all(weights, err);
 }
 
@@ -197,12 +263,17 @@ void ij_weights_destroy(ij_weights *weights) {
         gpu_arena_destroy(weights->arenas[slot]);
         free(weights->tensors[slot]);
     }
+    gpu_arena_destroy(weights->half_arena);
+    for (int slot = 0; slot <= IJ_SLOT_TARGET; slot++) {
+        free(weights->half_tensors[slot]);
+        free(weights->half_runs[slot]);
+    }
     ij_param_table_free(&weights->table);
     free(weights);
 }
 
 uint64_t ij_weights_bytes(const ij_weights *weights) {
-    uint64_t bytes = 0;
+    uint64_t bytes = weights->half_arena ? gpu_arena_bytes(weights->half_arena) : 0;
     for (int slot = 0; slot < IJ_SLOT_COUNT; slot++)
         if (weights->arenas[slot]) bytes += gpu_arena_bytes(weights->arenas[slot]);
     return bytes;
@@ -251,5 +322,7 @@ ij_status ij_weights_initialise(ij_weights *weights, uint64_t seed, ij_error *er
         if (weights->training && status == IJ_OK) status = ij_weights_write(weights, IJ_SLOT_WEIGHT, i, values, err);
     }
     free(values);
-    return status;
+    struct optim_scale scale = op_optim_scale_make(OP_SCALE_START);
+    if (status == IJ_OK && weights->half != GPU_WORD) status = gpu_write(weights->device, weights->loss_scale, 0, &scale, sizeof scale, err);
+    return status == IJ_OK ? ij_weights_round(weights, err) : status;
 }

@@ -44,6 +44,13 @@ typedef struct ij_weights {
     bool training;
     gpu_arena *arenas[IJ_SLOT_COUNT];
     gpu_tensor *tensors[IJ_SLOT_COUNT]; /* [table.count]; TARGET: [table.encoder_count] */
+    /* Mixed precision: the matrices of WEIGHT and TARGET once more, rounded, for the products to read. The optimiser writes them in
+     * the pass that updates the f32 ones: a run's copy is flat, so matrix i lies in it at half the offset it has in the run. */
+    gpu_element half; /* GPU_WORD: none */
+    gpu_arena *half_arena;
+    gpu_tensor *half_tensors[IJ_SLOT_TARGET + 1]; /* [table.count], absent for parameters without decay */
+    gpu_tensor *half_runs[IJ_SLOT_TARGET + 1];    /* [runs], as ij_weights_runs lists them; absent for runs without decay */
+    gpu_tensor loss_scale;                        /* struct optim_scale; with f16 */
 } ij_weights;
 
 /* Reserves and, with ij_weights_commit, allocates. training = false keeps only the target encoder. */
@@ -51,6 +58,18 @@ ij_status ij_weights_create(gpu_device *device, const ij_model_config *config, b
 ij_status ij_weights_commit(ij_weights *weights, ij_error *err);
 void ij_weights_destroy(ij_weights *weights);
 uint64_t ij_weights_bytes(const ij_weights *weights);
+
+/* Before the commit: keeps rounded copies too. Nothing happens when they are kept already. */
+ij_status ij_weights_keep_half(ij_weights *weights, gpu_element element, ij_error *err);
+
+/* Rounds all copies from the f32 values; after these were written from outside. Waits. */
+ij_status ij_weights_round(ij_weights *weights, ij_error *err);
+
+/* Columns of a matrix: all dimensions but the first. */
+int64_t ij_param_columns(const ij_param *param);
+
+/* A matrix whose rows are padded in 16 bits has a copy of its own, which the flat pass of the optimiser cannot write. */
+static inline bool ij_param_padded(const ij_param *param) { return ij_param_columns(param) % 8 != 0; }
 
 /* Initial values as the released code trains with: every weight matrix, the patch convolution and the mask token normal with
  * standard deviation 0.02 (its depth-dependent rescaling is undone by its own later initialisation), biases 0, LayerNorm 1

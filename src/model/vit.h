@@ -11,7 +11,7 @@
 #include "ops/op.h"
 
 typedef struct vit_linear {
-    gpu_tensor weight; /* [out, in] */
+    gpu_tensor weight; /* [out, in]; in mixed precision the 16-bit copy, but for gradients */
     gpu_tensor bias;   /* [out] */
 } vit_linear;
 
@@ -29,6 +29,7 @@ typedef struct vit_block {
 /* The tensors of one trunk in one slot: its weights, or their gradients, or the target encoder's. */
 typedef struct vit_trunk {
     int dim, depth, heads, hidden;
+    gpu_element element; /* of what the products read: GPU_WORD in f32 */
     float eps;
     vit_block *blocks; /* [depth] */
     vit_norm norm;
@@ -52,15 +53,16 @@ typedef struct vit_tokens {
 } vit_tokens;
 static inline ij_rows vit_rows(const vit_tokens *t) { return (ij_rows){t->offsets, t->sequences, t->rows_max}; }
 
-/* What forward leaves behind. With keep, every block has its own (backward needs it); without, all blocks share. */
+/* What forward leaves behind. With keep, every block has its own (backward needs it); without, all blocks share. The residual
+ * stream (x, x1) and statistics are f32; what products read or write is of the trunk's element. */
 typedef struct vit_saved_block {
-    gpu_tensor x;              /* [rows, dim] the block's input */
+    gpu_tensor x;              /* [rows, dim] f32, the block's input */
     gpu_tensor mean1, rstd1;   /* [rows] */
     gpu_tensor xn1;            /* [rows, dim] */
     gpu_tensor qkv;            /* [rows, 3 dim] */
-    gpu_tensor lse;            /* [rows, heads] */
+    gpu_tensor lse;            /* [rows, heads] f32 */
     gpu_tensor attended;       /* [rows, dim] */
-    gpu_tensor x1;             /* [rows, dim] */
+    gpu_tensor x1;             /* [rows, dim] f32 */
     gpu_tensor mean2, rstd2;   /* [rows] */
     gpu_tensor xn2;            /* [rows, dim] */
     gpu_tensor pre, activated; /* [rows, hidden] before and after GELU; without keep, pre is absent */
@@ -68,21 +70,22 @@ typedef struct vit_saved_block {
 
 typedef struct vit_saved {
     vit_saved_block *blocks; /* [depth] */
-    gpu_tensor x_last;       /* [rows, dim] the last block's output */
+    gpu_tensor x_last;       /* [rows, dim] f32, the last block's output */
     gpu_tensor mean, rstd;   /* [rows] */
-    gpu_tensor y;            /* [rows, dim] after the final LayerNorm */
+    gpu_tensor y;            /* [rows, dim] after the final LayerNorm: of the trunk's element with keep, f32 without */
 } vit_saved;
 
 ij_status vit_saved_reserve(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, bool keep, vit_saved *out, ij_error *err);
 void vit_saved_free(vit_saved *saved);
 
-/* Memory of a backward pass. */
+/* Memory of a backward pass; of the trunk's element, but for what is said to be f32. */
 typedef struct vit_scratch {
-    gpu_tensor dx;      /* [rows, dim] the running gradient */
+    gpu_tensor dx;      /* [rows, dim] f32, the running gradient */
+    gpu_tensor dx_copy; /* [rows, dim] dx for the products; in f32 absent: they read dx itself */
     gpu_tensor dnormed; /* [rows, dim] */
     gpu_tensor dhidden; /* [rows, hidden] */
     gpu_tensor dqkv;    /* [rows, 3 dim] */
-    gpu_tensor delta;   /* [rows, heads] */
+    gpu_tensor delta;   /* [rows, heads] f32 */
     gpu_tensor norm;    /* LayerNorm's partial sums */
     gpu_tensor matmul;  /* partial products of weight gradients */
 } vit_scratch;
@@ -93,17 +96,27 @@ ij_status vit_scratch_reserve(gpu_arena *arena, const vit_trunk *trunk, const vi
 /* Records the forward pass: saved->blocks[0].x in, saved->y out. */
 ij_status vit_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, ij_error *err);
 
-/* Records the backward pass of a kept forward pass: dy [rows, dim] in; scratch->dx becomes the gradient of blocks[0].x; parameter
- * gradients are added to `gradients`. dy may be scratch->dnormed. */
+/* What products read the running gradient from. */
+static inline gpu_tensor vit_dx(const vit_scratch *s) { return s->dx_copy.arena ? s->dx_copy : s->dx; }
+
+/* Records the backward pass of a kept forward pass: dy [rows, dim] in; scratch->dx (and dx_copy) becomes the gradient of
+ * blocks[0].x; parameter gradients are added to `gradients`. dy may be scratch->dnormed. */
 ij_status vit_backward(gpu_program *program, const vit_trunk *trunk, const vit_trunk *gradients, const vit_tokens *tokens,
                        const vit_saved *saved, const vit_scratch *scratch, gpu_tensor dy, ij_error *err);
+
+/* x [rows, dim] = patches weight^T + bias + positions, where row r's patch is that of index[r] among all of the batch [r]:
+ * patches [*, patch_dim], row index[r] of it; positions [period, dim], row index[r] % period of it. */
+ij_status vit_patch_embed(gpu_program *program, vit_linear embed, gpu_tensor patches, gpu_tensor index, gpu_tensor positions, int period,
+                          gpu_tensor x, ij_rows rows, int patch_dim, int dim, ij_error *err);
 
 /* y = x weight^T + bias over rows; residual (may be absent) is added. x [rows, in], y [rows, out]. */
 ij_status vit_linear_forward(gpu_program *program, const char *label, vit_linear linear, gpu_tensor x, gpu_tensor y, gpu_tensor residual,
                              ij_rows rows, int in, int out, ij_error *err);
 
-/* dx = dy weight (absent dx: not wanted), gradients += dy^T x and column sums of dy. */
-ij_status vit_linear_backward(gpu_program *program, const char *label, vit_linear linear, vit_linear gradient, gpu_tensor x, gpu_tensor dy,
-                              gpu_tensor dx, gpu_tensor scratch, ij_rows rows, int in, int out, ij_error *err);
+/* dx = dy weight (absent dx: not wanted), gradients += dy^T x and column sums of dy. x_index (may be absent): row r of x is row
+ * x_index[r] of the tensor given. */
+ij_status vit_linear_backward(gpu_program *program, const char *label, vit_linear linear, vit_linear gradient, gpu_tensor x,
+                              gpu_tensor x_index, gpu_tensor dy, gpu_tensor dx, gpu_tensor scratch, ij_rows rows, int in, int out,
+                              ij_error *err);
 
 #endif

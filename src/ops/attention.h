@@ -44,14 +44,23 @@ typedef struct op_attention_bwd_desc {
     gpu_tensor dqkv;          /* [rows_max, 3 (q k v), heads, head_dim], overwritten */
 } op_attention_bwd_desc;
 
+/* Whether the device and this build have OP_ATTENTION_COOPMAT for an element; whether its numbers were checked, which is what AUTO asks
+ * (src/ops/rungs_check.h). */
+bool attention_rung_runs(const gpu_device *device, gpu_element element);
+bool attention_rung_trusted(gpu_device *device, gpu_element element);
+void attention_rung_trust(gpu_device *device, gpu_element element, bool trusted);
+
 /* Both fail with IJ_ERROR_ARGUMENT, naming the tensor or the dim, when shapes do not fit or the device has too few workgroups. */
 ij_status op_attention(gpu_program *program, const op_attention_desc *desc, ij_error *err);
 ij_status op_attention_bwd(gpu_program *program, const op_attention_bwd_desc *desc, ij_error *err);
 
-/* References, in double. lse may be NULL. The backward one needs nothing of the forward pass: it computes the softmax again. */
+/* References, in double. lse may be NULL. The backward one needs nothing of the forward pass: it computes the softmax again, and
+ * delta = dout . out; _from takes delta from `out` [rows, heads, head_dim] as the forward pass stored it, perhaps in 16 bits. */
 void ref_attention(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, double *out,
                    double *lse);
 void ref_attention_bwd(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, const double *dout,
                        double *dqkv);
+void ref_attention_bwd_from(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim,
+                            const double *out, const double *dout, double *dqkv);
 
 #endif

@@ -36,11 +36,8 @@ const char *attention_kernel_name(op_attention_kernel kernel) {
     return names[kernel];
 }
 
-bool attention_bench_supports(const gpu_info *info, op_attention_kernel kernel, gpu_element element) {
-    if (kernel != OP_ATTENTION_COOPMAT) return true;
-    bool found = false;
-    for (uint32_t i = 0; i < info->shape_count; i++) found |= info->shapes[i].element == element;
-    return found && element != GPU_WORD;
+bool attention_bench_supports(const gpu_device *device, op_attention_kernel kernel, gpu_element element) {
+    return kernel != OP_ATTENTION_COOPMAT || attention_rung_runs(device, element);
 }
 
 void attention_bench_cost(const attention_bench_desc *d, bool backward, double *flops, double *bytes) {

@@ -35,8 +35,8 @@ typedef struct matmul_bench_result {
  * double of the very operands; the tolerance is derived in bench_matmul.c. */
 ij_status matmul_bench(gpu_device *device, const matmul_bench_desc *desc, matmul_bench_result *out, ij_error *err);
 
-/* Whether a kernel is meant for the element on this device; AUTO and TILE always are. */
-bool matmul_bench_supports(const gpu_info *info, op_matmul_kernel kernel, gpu_element element);
+/* Whether a kernel is meant for the element on this device; AUTO always is, LANE on CPU drivers only. */
+bool matmul_bench_supports(const gpu_device *device, op_matmul_kernel kernel, gpu_element element);
 
 const char *matmul_kernel_name(op_matmul_kernel kernel); /* "auto", "lane", ... */
 

@@ -1,7 +1,7 @@
 /* The masks family as data: what tests and benchmarks run.        layer: ops; uses: gpu
  *
  * Sampling cases, dims: [0] mode, [1] batch, [2] grid height, [3] width, [4] blocks (0: the mode's), [5] allow_overlap, [6] step;
- * reals: [0] context_keep. Predictor cases add [7] dim, [8] accumulate. */
+ * reals: [0] context_keep. Predictor cases add [7] dim, [8] accumulate, [9] op_dtype of what the op can have in 16 bits. */
 #include "ops/masks.h"
 
 static masks_config config_of(const op_case *c) {
@@ -161,12 +161,19 @@ static void lists_ref(const op_case *c, void *const *h) {
     ref_masks_lists(&config, context, targets, c->dims[1], false, &lists);
 }
 
-/* ---- gathers, dims: [0] rows, [1] capacity, [2] dim, [3] rows of x (patches), [4] indexed ---- */
+/* ---- gathers, dims: [0] rows, [1] capacity, [2] dim, [3] rows of x (patches), [4] indexed, [5] op_dtype ---- */
 
 static const op_case gather_cases[] = {
-    {.name = "prime", .dims = {13, 17, 7, 31}}, {.name = "one", .dims = {1, 1, 1, 1}},
-    {.name = "vec4", .dims = {29, 29, 20, 64}}, {.name = "empty", .dims = {0, 5, 12, 3}},
-    {.name = "wide", .dims = {5, 9, 1284, 11}}, {.name = "vit_s_context", .dims = {2688, 5376, 384, 12544}, .large = true},
+    {.name = "prime", .dims = {13, 17, 7, 31}},
+    {.name = "one", .dims = {1, 1, 1, 1}},
+    {.name = "vec4", .dims = {29, 29, 20, 64}},
+    {.name = "empty", .dims = {0, 5, 12, 3}},
+    {.name = "wide", .dims = {5, 9, 1284, 11}},
+    {.name = "vit_s_context", .dims = {2688, 5376, 384, 12544}, .large = true},
+    {.name = "f16_prime", .dims = {13, 17, 7, 31, 0, OP_F16}},
+    {.name = "f16_one", .dims = {1, 1, 1, 1, 0, OP_F16}},
+    {.name = "bf16_wide", .dims = {5, 9, 1284, 11, 0, OP_BF16}},
+    {.name = "bf16_empty", .dims = {0, 5, 12, 3, 0, OP_BF16}},
 };
 
 static const op_case positions_cases[] = {
@@ -185,10 +192,10 @@ static void fill_offsets_rows(const op_case *c, uint32_t *offsets, uint32_t *row
 }
 
 static int gather_args(const op_case *c, op_arg *args) {
-    args[0] = (op_arg){"x", OP_IN, OP_F32, c->dims[3] * c->dims[2], 1, 0};
+    args[0] = (op_arg){"x", OP_IN, (op_dtype)c->dims[5], c->dims[3] * c->dims[2], 1, 0, c->dims[2]};
     args[1] = (op_arg){"rows", OP_IN, OP_U32, c->dims[1], 0, 0};
     args[2] = (op_arg){"offsets", OP_IN, OP_U32, 2, 0, 0};
-    args[3] = (op_arg){"out", OP_OUT, OP_F32, c->dims[1] * c->dims[2], 0, 0x1p-24};
+    args[3] = (op_arg){"out", OP_OUT, (op_dtype)c->dims[5], c->dims[1] * c->dims[2], 0, 0x1p-24, c->dims[2]};
     return 4;
 }
 static void gather_prepare(const op_case *c, void *const *h) { fill_offsets_rows(c, h[2], h[1], c->dims[3]); }
@@ -196,7 +203,9 @@ static ij_status gather_record(gpu_program *program, const op_case *c, const gpu
     return op_gather_rows(program, t[0], t[1], t[3], (ij_rows){t[2], 1, (uint32_t)c->dims[1]}, c->dims[2], err);
 }
 static void gather_ref(const op_case *c, void *const *h) { ref_gather_rows(h[0], h[1], h[3], c->dims[0], c->dims[2]); }
-static void gather_cost(const op_case *c, double *flops, double *bytes) { *flops = 0, *bytes = 8.0 * (double)(c->dims[0] * c->dims[2]); }
+static void gather_cost(const op_case *c, double *flops, double *bytes) {
+    *flops = 0, *bytes = (c->dims[5] == OP_F32 ? 8.0 : 4.0) * (double)(c->dims[0] * c->dims[2]);
+}
 
 static int positions_args(const op_case *c, op_arg *args) {
     args[0] = (op_arg){"pos", OP_IN, OP_F32, c->dims[3] * c->dims[2], 1, 0};
@@ -226,9 +235,17 @@ static const op_case predictor_cases[] = {
     {.name = "rasterized_one_dim", .dims = {MASKS_RASTERIZED, 2, 4, 4, 0, 0, 0, 1, 1}},
     {.name = "random_one_image", .dims = {MASKS_RANDOM, 1, 9, 9, 0, 0, 0, 260, 0}},
     {.name = "vit_s", .dims = {MASKS_MULTIBLOCK, 32, 14, 14, 0, 0, 0, 384, 1}, .large = true},
+    /* The rest has 16-bit tensors, of which predictor_input has none. */
+    {.name = "f16_prime", .dims = {MASKS_MULTIBLOCK, 3, 7, 6, 0, 0, 0, 13, 0, OP_F16}},
+    {.name = "f16_vec4_add", .dims = {MASKS_MULTIBLOCK, 5, 8, 8, 3, 0, 0, 28, 1, OP_F16}},
+    {.name = "f16_even", .dims = {MASKS_RANDOM, 2, 5, 4, 0, 0, 0, 134, 0, OP_F16}},
+    {.name = "bf16_one_dim", .dims = {MASKS_RASTERIZED, 2, 4, 4, 0, 0, 0, 1, 1, OP_BF16}},
+    {.name = "bf16_one_image", .dims = {MASKS_RANDOM, 1, 9, 9, 0, 0, 0, 264, 0, OP_BF16}},
+    {.name = "vit_s_f16", .dims = {MASKS_MULTIBLOCK, 32, 14, 14, 0, 0, 0, 384, 1, OP_F16}, .large = true},
 };
+static op_dtype predictor_dtype(const op_case *c) { return (op_dtype)c->dims[9]; }
 
-enum { LIST_ARGS = 6 };
+enum { LIST_ARGS = 6, PREDICTOR_CASES_F32 = 5 };
 
 /* The lists as inputs, in the order of list_args. */
 static int predictor_lists(const op_case *c, op_arg *args) {
@@ -298,7 +315,7 @@ static int input_bwd_args(const op_case *c, op_arg *args) {
     int n = predictor_lists(c, args);
     pred_lists lists = device_lists(c, (gpu_tensor[LIST_ARGS]){{0}});
     args[n++] = (op_arg){"dout", OP_IN, OP_F32, elements(c, 'p'), 1, 0};
-    args[n++] = (op_arg){"dembed", OP_OUT, OP_F32, elements(c, 'c'), 0, op_tolerance(lists.blocks)};
+    args[n++] = (op_arg){"dembed", OP_OUT, predictor_dtype(c), elements(c, 'c'), 0, op_tolerance(lists.blocks), c->dims[7]};
     args[n++] = (op_arg){"dmask_token", c->dims[8] ? OP_INOUT : OP_OUT, OP_F32, c->dims[7], 1, op_tolerance(lists.pred_rows)};
     args[n++] = (op_arg){"scratch", OP_SCRATCH, OP_F32, predictor_input_bwd_scratch(&lists, c->dims[7]), 0, 0};
     return n;
@@ -314,8 +331,8 @@ static void input_bwd_ref(const op_case *c, void *const *h) {
 
 static int output_args(const op_case *c, op_arg *args) {
     int n = predictor_lists(c, args);
-    args[n++] = (op_arg){"x", OP_IN, OP_F32, elements(c, 'p'), 1, 0};
-    args[n++] = (op_arg){"out", OP_OUT, OP_F32, elements(c, 't'), 0, 0x1p-24};
+    args[n++] = (op_arg){"x", OP_IN, predictor_dtype(c), elements(c, 'p'), 1, 0, c->dims[7]};
+    args[n++] = (op_arg){"out", OP_OUT, predictor_dtype(c), elements(c, 't'), 0, 0x1p-24, c->dims[7]};
     return n;
 }
 static ij_status output_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
@@ -329,8 +346,8 @@ static void output_ref(const op_case *c, void *const *h) {
 
 static int output_bwd_args(const op_case *c, op_arg *args) {
     int n = predictor_lists(c, args);
-    args[n++] = (op_arg){"dout", OP_IN, OP_F32, elements(c, 't'), 1, 0};
-    args[n++] = (op_arg){"dx", OP_OUT, OP_F32, elements(c, 'p'), 0, 0x1p-24};
+    args[n++] = (op_arg){"dout", OP_IN, predictor_dtype(c), elements(c, 't'), 1, 0, c->dims[7]};
+    args[n++] = (op_arg){"dx", OP_OUT, predictor_dtype(c), elements(c, 'p'), 0, 0x1p-24, c->dims[7]};
     return n;
 }
 static ij_status output_bwd_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
@@ -346,9 +363,11 @@ static void output_bwd_ref(const op_case *c, void *const *h) {
 static void input_cost(const op_case *c, double *flops, double *bytes) {
     *flops = (double)elements(c, 'p'), *bytes = 4.0 * (double)(elements(c, 'c') + elements(c, 'p'));
 }
-static void output_cost(const op_case *c, double *flops, double *bytes) { *flops = 0, *bytes = 8.0 * (double)elements(c, 't'); }
+static void output_cost(const op_case *c, double *flops, double *bytes) {
+    *flops = 0, *bytes = (predictor_dtype(c) == OP_F32 ? 8.0 : 4.0) * (double)elements(c, 't');
+}
 static void output_bwd_cost(const op_case *c, double *flops, double *bytes) {
-    *flops = 0, *bytes = 4.0 * (double)(elements(c, 't') + elements(c, 'p'));
+    *flops = 0, *bytes = (predictor_dtype(c) == OP_F32 ? 4.0 : 2.0) * (double)(elements(c, 't') + elements(c, 'p'));
 }
 
 static const op_desc ops[] = {
@@ -357,8 +376,7 @@ static const op_desc ops[] = {
     {"gather_rows", NULL, gather_cases, IJ_COUNT(gather_cases), gather_args, gather_prepare, gather_record, gather_ref, gather_cost},
     {"add_positions", NULL, positions_cases, IJ_COUNT(positions_cases), positions_args, positions_prepare, positions_record, positions_ref,
      positions_cost},
-    {"predictor_input", NULL, predictor_cases, IJ_COUNT(predictor_cases), input_args, predictor_prepare, input_record, input_ref,
-     input_cost},
+    {"predictor_input", NULL, predictor_cases, PREDICTOR_CASES_F32, input_args, predictor_prepare, input_record, input_ref, input_cost},
     {"predictor_input_bwd", "predictor_input", predictor_cases, IJ_COUNT(predictor_cases), input_bwd_args, predictor_prepare,
      input_bwd_record, input_bwd_ref, input_cost},
     {"predictor_output", NULL, predictor_cases, IJ_COUNT(predictor_cases), output_args, predictor_prepare, output_record, output_ref,

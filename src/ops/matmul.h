@@ -22,7 +22,7 @@ typedef enum op_matmul_kernel {
     OP_MATMUL_LANE,     /* f32 on CPU drivers: no shared memory, lanes across columns */
     OP_MATMUL_TILE,     /* any device, any element: tiles in shared memory, scalar arithmetic in f32 */
     OP_MATMUL_COOPMAT,  /* 16-bit operands, matrices of a subgroup (VK_KHR_cooperative_matrix) */
-    OP_MATMUL_COOPMAT2, /* 16-bit operands, matrices of a workgroup (VK_NV_cooperative_matrix2) */
+    OP_MATMUL_COOPMAT2, /* 16-bit operands, matrices of a workgroup (VK_NV_cooperative_matrix2); no gather */
     OP_MATMUL_KERNEL_COUNT
 } op_matmul_kernel;
 
@@ -33,26 +33,27 @@ typedef struct op_matmul_desc {
     op_matmul_form form;
     uint32_t m, n, k;   /* the one that is token rows (m in NT and NN, k in TN) is taken from `rows` instead */
     ij_rows rows;       /* offsets may be a zero tensor: rows.max rows */
-    gpu_tensor a, b, c; /* shapes above; c is neither a nor b; a and b have the same element, c that or f32 */
+    gpu_tensor a, b, c; /* shapes above; c is neither a nor b; a and b have the same element, c that or f32 (TN: f32) */
     gpu_tensor gather;  /* [rows] u32: token row r of the input x (a in NT, b in TN) is row gather[r] of the tensor given [row r] */
 
-    gpu_tensor bias;         /* [n] f32, NT */
-    gpu_tensor gelu_grad_of; /* [m, n] pre-activations, element of a, NN: c = sum x gelu'(them); goes with nothing else */
-    gpu_tensor residual;     /* [m, n] f32, not c itself (say accumulate) */
-    uint32_t residual_period; /* residual is [period, n]: row r takes row (residual_index ? residual_index[r] : r) % period of it; this
+    gpu_tensor bias;           /* [n] f32, NT */
+    gpu_tensor gelu_grad_of;   /* [m, n] pre-activations, element of a, NN: c = sum x gelu'(them); goes with nothing else */
+    gpu_tensor residual;       /* [m, n] f32, not c itself (say accumulate) */
+    uint32_t residual_period;  /* residual is [period, n]: row r takes row (residual_index ? residual_index[r] : r) % period of it; this
                                * is how positions are added [0: residual has a row for each] */
     gpu_tensor residual_index; /* [rows] u32 */
-    bool accumulate;         /* add to what c (and bias_grad) holds; c is f32 */
-    bool gelu;               /* exact GELU, NT */
-    gpu_tensor pre;          /* [m, n], element of a, with gelu: what GELU was applied to, for the backward pass */
-    gpu_tensor bias_grad;    /* [m] f32, TN: sum_k a[k, m], the gradient of the bias */
+    bool accumulate;           /* add to what c (and bias_grad) holds; c is f32 */
+    bool gelu;                 /* exact GELU, NT */
+    gpu_tensor pre;            /* [m, n], element of a, with gelu: what GELU was applied to, for the backward pass */
+    gpu_tensor bias_grad;      /* [m] f32, TN: sum_k a[k, m], the gradient of the bias */
 
     gpu_tensor scratch;      /* at least op_matmul_scratch bytes; needed where that is not 0 */
-    op_matmul_kernel kernel; /* [chosen] */
-    uint32_t chunk;          /* rows a partial sum takes in TN; ~0: no split [by m, n and device] */
+    op_matmul_kernel kernel; /* [chosen]; one that this device or product cannot have is IJ_ERROR_ARGUMENT */
+    uint32_t variant;        /* 1 + index of that kernel's tile, see matmul_rungs.h [chosen] */
+    uint32_t chunk;          /* rows a partial sum takes in TN, a multiple of 64 but for tests; ~0: no split [by m, n and device] */
 } op_matmul_desc;
 
-/* Bytes of scratch the product needs on this device: 0, but for TN with a small c on a GPU, where the rows are summed in
+/* Bytes of scratch the product needs on this device: 0, but for TN with a small c, where the rows are summed in
  * chunks. The chunk depends on m, n and the device alone, so what a row adds is rounded alike whatever follows it.
  * Reads form, m, n, k, rows.max, kernel and chunk only: it can be asked before there are tensors. */
 uint64_t op_matmul_scratch(gpu_device *device, const op_matmul_desc *desc);

@@ -71,6 +71,8 @@ typedef struct op_desc {
     /* The reference: plain C, double throughout. */
     void (*ref)(const op_case *c, void *const *host);
     void (*cost)(const op_case *c, double *flops, double *bytes);
+    /* Whether the device can run the case; NULL: any can. What it cannot run is skipped, and said to be (op_report.skipped). */
+    bool (*supported)(const gpu_device *device, const op_case *c);
 } op_desc;
 
 typedef struct op_family {
@@ -105,6 +107,7 @@ static inline uint32_t op_groups(int64_t count, int64_t size) { return (uint32_t
 /* ---- checking ---- */
 
 typedef struct op_report {
+    bool skipped;     /* the op has this case only where the device supports it, and this one does not: nothing was done */
     double error;     /* largest error / tolerance over all outputs; below 1: passed */
     char worst[64];   /* the output that has it */
     bool identical;   /* a second run gave the same bits */

@@ -1,7 +1,7 @@
 /* One pass over all parameters: AdamW, and the target encoder's moving average.       layer: ops; uses: gpu
  *
  * Decoupled weight decay (Loshchilov & Hutter, 2019), bias correction, and the order of operations of torch.optim.AdamW:
- *   c = clip_norm ? min(1, clip_norm / (norm grad_scale + 1e-6)) : 1,  g = gradient grad_scale c
+ *   c = clip_norm ? min(1, clip_norm / (norm grad_scale + 1e-6)) : 1,  g = gradient grad_scale c      (grad_scale / loss scale, if any)
  *   p = p (1 - lr weight_decay)
  *   m = m + (1 - beta1)(g - m),  v = beta2 v + (1 - beta2) g^2
  *   p = p - lr / (1 - beta1^t)  m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
@@ -28,13 +28,13 @@ typedef struct op_optim_desc {
 struct optim_step op_optim_step_make(const op_optim_desc *desc);
 
 typedef struct op_adamw_args {
-    gpu_tensor p, m, v; /* [count] */
-    gpu_tensor g;       /* [count] gradient */
-    gpu_tensor target;  /* [count] moving average of p [none] */
+    gpu_tensor p, m, v;     /* [count] */
+    gpu_tensor g;           /* [count] gradient */
+    gpu_tensor target;      /* [count] moving average of p [none] */
     gpu_tensor copy;        /* [count] flat f16 or bf16, written: p rounded, for the products of the next step [none] */
     gpu_tensor target_copy; /* the same of target; goes with both [none] */
-    gpu_tensor step;    /* struct optim_step */
-    gpu_tensor loss_scale; /* struct optim_scale: gradients are multiplied with its inverse too [1] */
+    gpu_tensor step;        /* struct optim_step */
+    gpu_tensor loss_scale;  /* struct optim_scale: gradients are multiplied with its inverse too [1] */
     gpu_tensor
         norm; /* struct reduce_norm of op_norm_finish: where it is not finite, p, m, v and target stay as they are [no guard, no clip] */
     uint64_t count;     /* any; below 2^32 */
@@ -60,7 +60,8 @@ struct optim_scale op_optim_scale_make(float scale);
 /* After the optimiser: scale by norm (struct reduce_norm), and norm's numbers divided by the scale they were measured under. */
 ij_status op_scale_update(gpu_program *program, gpu_tensor norm, gpu_tensor scale, uint32_t interval, ij_error *err);
 
-/* Reference, in double; target and norm may be NULL. */
+/* References; ref_adamw in double, target and norm may be NULL; a loss scale goes into step->grad_scale. */
+void ref_scale_update(struct reduce_norm *norm, struct optim_scale *scale, uint32_t interval);
 void ref_adamw(double *p, double *m, double *v, double *g, double *target, int64_t count, const struct optim_step *step,
                const struct reduce_norm *norm, bool decay, bool zero_gradient);
 

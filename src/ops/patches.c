@@ -2,7 +2,7 @@
  *
  * Case dims: [0] batch, [1] output height, [2] width, [3] patch, [4] channels, [5] bicubic, [6] source channels,
  * [7] source height, [8] width of the first image (later ones differ a little), [9] crop: 0 whole image, 1 inner rectangle,
- * 2 inner rectangle at fractional pixels, 3 a rectangle of the output's size. */
+ * 2 inner rectangle at fractional pixels, 3 a rectangle of the output's size, [10] op_dtype of rows. */
 #include "ops/patches.h"
 
 #include <assert.h>
@@ -18,14 +18,28 @@ ij_status op_patches(gpu_program *program, const patches_desc *desc, gpu_tensor 
         (uint32_t)desc->image_h, (uint32_t)desc->image_w, (uint32_t)desc->patch, (uint32_t)desc->channels, (uint32_t)(pixels.bytes / 4),
         desc->mean[0],           desc->mean[1],           desc->mean[2],         1 / desc->std[0],         1 / desc->std[1],
         1 / desc->std[2]};
-    gpu_kernel_desc kernel_desc = {.shader = desc->bicubic ? "patches_bicubic" : "patches_bilinear"};
-    gpu_dispatch_desc dispatch = {
-        .label = "patches", .tensors = {pixels, crops, rows}, .tensor_count = 3, .push = &push, .push_bytes = sizeof push};
+    bool half = rows.element != GPU_WORD, even = desc->patch % 2 == 0;
+    uint64_t row_elements = (uint64_t)desc->channels * (uint64_t)desc->patch * (uint64_t)desc->patch;
+    uint64_t rows_bytes = gpu_matrix_bytes(rows.element, (uint64_t)(outputs / (double)row_elements), row_elements);
+    assert(rows.bytes >= rows_bytes);
+    if (half && !even) { /* halves of words are set one by one */
+        gpu_tensor written = rows;
+        written.bytes = rows_bytes;
+        IJ_TRY(gpu_fill(program, written, 0, err));
+    }
+    const gpu_tensor none = {0};
+    gpu_kernel_desc kernel_desc = {
+        .shader = desc->bicubic ? "patches_bicubic" : "patches_bilinear", .specs = {rows.element, even}, .spec_count = 2};
+    gpu_dispatch_desc dispatch = {.label = "patches",
+                                  .tensors = {pixels, crops, half ? none : rows, half ? rows : none},
+                                  .tensor_count = 4,
+                                  .push = &push,
+                                  .push_bytes = sizeof push};
     IJ_TRY(gpu_kernel_get(gpu_program_device(program), &kernel_desc, &dispatch.kernel, err));
     dispatch.groups[0] = op_groups(desc->image_w, PATCHES_LANES);
     dispatch.groups[1] = (uint32_t)desc->image_h;
     dispatch.groups[2] = (uint32_t)desc->batch;
-    dispatch.bytes = 4 * outputs + (double)pixels.bytes;
+    dispatch.bytes = (double)rows_bytes + (double)pixels.bytes;
     dispatch.flops = 40 * outputs;
     return gpu_dispatch(program, &dispatch, err);
 }
@@ -44,7 +58,17 @@ static const op_case cases[] = {
     {.name = "bicubic_up", .dims = {2, 27, 27, 9, 1, 1, 1, 10, 14, 2}},
     {.name = "two_tiles", .dims = {1, 4, 132, 2, 3, 0, 3, 9, 301, 1}},
     {.name = "wider_than_stage", .dims = {1, 2, 4, 2, 3, 0, 3, 3, 2600, 0}},
+    {.name = "f16_down", .dims = {3, 12, 20, 4, 3, 0, 3, 31, 47, 1, OP_F16}},
+    {.name = "bf16_padded_rows", .dims = {2, 28, 28, 14, 3, 0, 3, 45, 33, 2, OP_BF16}},
+    {.name = "f16_smallest", .dims = {2, 6, 4, 2, 1, 0, 1, 1, 1, 0, OP_F16}},
+    {.name = "f16_three_tiles", .dims = {1, 4, 132, 2, 3, 1, 3, 9, 301, 1, OP_F16}},
+    {.name = "bf16_patches_over_tiles", .dims = {1, 12, 132, 6, 3, 0, 1, 9, 111, 1, OP_BF16}},
+    {.name = "f16_odd", .dims = {3, 28, 28, 7, 1, 0, 1, 45, 33, 2, OP_F16}},
+    {.name = "f16_odd_colour", .dims = {2, 15, 10, 5, 3, 0, 3, 41, 26, 1, OP_F16}},
+    {.name = "bf16_odd_tiles", .dims = {1, 9, 72, 9, 3, 1, 3, 10, 95, 0, OP_BF16}},
+    {.name = "bf16_patch_of_one", .dims = {2, 3, 5, 1, 3, 0, 3, 7, 9, 0, OP_BF16}},
     {.name = "photos_to_64", .dims = {32, 64, 64, 8, 3, 0, 3, 120, 160, 1}, .large = true},
+    {.name = "photos_to_224_f16", .dims = {4, 224, 224, 14, 3, 0, 3, 375, 500, 1, OP_F16}, .large = true},
     {.name = "photos_to_224", .dims = {4, 224, 224, 16, 3, 0, 3, 375, 500, 1}, .large = true},
 };
 
@@ -93,7 +117,13 @@ static double patches_tolerance(const op_case *c) {
 static int args_of(const op_case *c, op_arg *args) {
     args[0] = (op_arg){"pixels", OP_IN, OP_U8, fill_crops(c, NULL), 1, 0};
     args[1] = (op_arg){"crops", OP_IN, OP_U32, c->dims[0] * (int64_t)sizeof(struct patches_crop) / 4, 0, 0};
-    args[2] = (op_arg){"rows", OP_OUT, OP_F32, c->dims[0] * c->dims[1] * c->dims[2] * c->dims[4], 0, patches_tolerance(c)};
+    args[2] = (op_arg){"rows",
+                       OP_OUT,
+                       (op_dtype)c->dims[10],
+                       c->dims[0] * c->dims[1] * c->dims[2] * c->dims[4],
+                       0,
+                       patches_tolerance(c),
+                       c->dims[4] * c->dims[3] * c->dims[3]};
     return 3;
 }
 static void prepare(const op_case *c, void *const *h) { fill_crops(c, h[1]); }
@@ -107,7 +137,7 @@ static void ref(const op_case *c, void *const *h) {
 }
 static void cost(const op_case *c, double *flops, double *bytes) {
     double outputs = (double)(c->dims[0] * c->dims[1] * c->dims[2] * c->dims[4]);
-    *flops = 40 * outputs, *bytes = 4 * outputs + (double)fill_crops(c, NULL);
+    *flops = 40 * outputs, *bytes = (c->dims[10] == OP_F32 ? 4 : 2) * outputs + (double)fill_crops(c, NULL);
 }
 
 static const op_desc ops[] = {

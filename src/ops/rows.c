@@ -24,6 +24,10 @@ rows_plan rows_plan_make(gpu_device *device, uint32_t dim, bool no_subgroups) {
     return plan;
 }
 
+void rows_plan_pairs(rows_plan *plan) {
+    if (plan->width == 1) plan->loads = 2 * op_groups(op_groups(plan->columns, 2), plan->lanes);
+}
+
 ij_status rows_kernel(gpu_device *device, const rows_plan *plan, const char *stem, const uint32_t *extra, uint32_t extra_count,
                       gpu_kernel **out, ij_error *err) {
     char name[64];

@@ -17,6 +17,10 @@ typedef struct rows_plan {
 /* no_subgroups takes the path of devices without subgroup arithmetic everywhere; for tests. */
 rows_plan rows_plan_make(gpu_device *device, uint32_t dim, bool no_subgroups);
 
+/* For 16-bit elements: where a lane loads one element at a time, it gets an even number of loads, of which two
+ * are neighbours in the row (row_column with pairs). */
+void rows_plan_pairs(rows_plan *plan);
+
 /* The kernel `stem` + suffix; specs[0] and specs[1] are the lanes and loads of the plan, `extra` those that follow. */
 ij_status rows_kernel(gpu_device *device, const rows_plan *plan, const char *stem, const uint32_t *extra, uint32_t extra_count,
                       gpu_kernel **out, ij_error *err);

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "model/jepa.h"
+#include "train/tune.h"
 #include "philox.h"
 
 #include <stdlib.h>
@@ -18,6 +19,7 @@ typedef struct bench {
     ij_jepa_image *images; /* [batch] */
     uint8_t *pixels;       /* [batch, image_height, image_width, channels], each image padded to 16 bytes */
     uint64_t image_bytes;
+    gpu_element element;
     bool initialised; /* the weights */
     int64_t step;
     double *seconds; /* [runs] */
@@ -58,6 +60,7 @@ static ij_status make_step(bench *b, bool profile, ij_error *err) {
                          .masks = c->masks,
                          .batch = c->batch,
                          .accumulation = c->accumulation,
+                         .element = b->element,
                          .loss = c->loss,
                          .pixel_bytes = (uint64_t)c->batch * b->image_bytes,
                          .vicreg = c->regularizer == IJ_REGULARIZER_VICREG,
@@ -69,6 +72,7 @@ static ij_status make_step(bench *b, bool profile, ij_error *err) {
     ij_jepa_destroy(b->jepa);
     b->jepa = NULL;
     IJ_TRY(ij_jepa_plan(b->device, &desc, b->weights, &b->jepa, err));
+    IJ_TRY(ij_tune_step(b->jepa, true, NULL, NULL, err));
     if (!b->initialised) IJ_TRY(ij_weights_commit(b->weights, err)); /* after the first plan, before the first build */
     IJ_TRY(ij_jepa_build(b->jepa, err));
     if (!b->initialised) IJ_TRY(ij_weights_initialise(b->weights, c->seed, err));
@@ -202,6 +206,8 @@ static ij_status measure(bench *b, int runs, profile *p, void (*on_row)(void *, 
                          ij_error *err) {
     IJ_TRY(ij_alloc(&b->seconds, runs, sizeof *b->seconds, "times", err));
     IJ_TRY(make_images(b, err));
+    IJ_TRY(ij_precision_resolve(b->device, b->config->precision, &b->element, out->precision, sizeof out->precision, err));
+    out->element = b->element;
     IJ_TRY(ij_weights_create(b->device, &b->config->model, true, &b->weights, err));
     IJ_TRY(make_step(b, false, err));
     measure_size(b, out);
@@ -210,6 +216,7 @@ static ij_status measure(bench *b, int runs, profile *p, void (*on_row)(void *, 
     IJ_TRY(profile_step(b, p, err));
     for (int64_t i = 0; i < p->count; i++) {
         out->flops += p->rows[i].flops;
+        if (p->rows[i].product || strstr(p->rows[i].label, "attention")) p->rows[i].element = b->element;
         on_row(user, &p->rows[i]);
     }
     return IJ_OK;

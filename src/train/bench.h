@@ -13,9 +13,12 @@ typedef struct ij_bench_row {
     double seconds, flops, bytes; /* of all that carry it, in one step */
     int count;                    /* dispatches */
     bool product;                 /* a matrix product */
+    gpu_element element;          /* of what it multiplies; GPU_WORD for what multiplies no matrices */
 } ij_bench_row;
 
 typedef struct ij_bench_step {
+    gpu_element element;              /* of the step's products */
+    char precision[300];              /* the same with the matrix engines that are used: "bf16 (coopmat2, coopmat)" */
     double seconds;                   /* of a step, median, not profiled, the next step being queued while one runs */
     int images;                       /* of a step */
     double flops;                     /* of a step; 0 where the device has no timestamps */

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/safetensors.h"
+#include "ops/optim.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -61,6 +62,29 @@ static ij_status add_positions(ij_safetensors_writer *writer, const ij_model_con
     return ij_safetensors_add(writer, "predictor.predictor_pos_embed", IJ_SAFETENSORS_F32, 3, pred_shape, *memory + encoder, err);
 }
 
+/* The loss scale is state: a resumed f16 run must go on with it. */
+static ij_status put_loss_scale(ij_safetensors_writer *writer, const ij_weights *weights, ij_error *err) {
+    struct optim_scale scale;
+    char text[96];
+    if (weights->half != GPU_F16) return IJ_OK;
+    IJ_TRY(gpu_read(weights->device, weights->loss_scale, 0, &scale, sizeof scale, err));
+    snprintf(text, sizeof text, "%.9g %u %u", (double)scale.scale, scale.good, scale.skipped);
+    return ij_safetensors_put(writer, "loss_scale", text, err);
+}
+
+static ij_status read_loss_scale(const ij_safetensors *file, const char *path, ij_weights *weights, ij_error *err) {
+    const char *text = ij_safetensors_get(file, "loss_scale");
+    if (weights->half != GPU_F16 || !text) return IJ_OK; /* a run that went on in f32 so far: the scale begins anew */
+    float value;
+    unsigned good, skipped;
+    int end = 0;
+    if (sscanf(text, "%f %u %u%n", &value, &good, &skipped, &end) != 3 || text[end] || !(value >= 1 && value <= OP_SCALE_MAX))
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s: \"loss_scale\" is \"%.40s\"", path, text);
+    struct optim_scale scale = op_optim_scale_make(value);
+    scale.good = good, scale.skipped = skipped;
+    return gpu_write(weights->device, weights->loss_scale, 0, &scale, sizeof scale, err);
+}
+
 static ij_status put_metadata(ij_safetensors_writer *writer, const ij_train_config *config, int64_t step, ij_error *err) {
     char text[128];
     ij_config_text flat = {0};
@@ -89,6 +113,7 @@ ij_status ij_checkpoint_write(const char *path, const ij_weights *weights, const
     IJ_TRY(ij_safetensors_begin(path, &writer, err));
     ij_status status = ij_alloc(&sources, 4 * (int64_t)weights->table.count, sizeof *sources, "checkpoint list", err);
     if (status == IJ_OK) status = put_metadata(writer, config, step, err);
+    if (status == IJ_OK) status = put_loss_scale(writer, weights, err);
     if (status == IJ_OK) status = add_tensors(writer, weights, sources, err);
     if (status == IJ_OK) status = add_positions(writer, &config->model, &positions, err);
     if (status == IJ_OK)
@@ -157,6 +182,8 @@ ij_status ij_checkpoint_read(const char *path, ij_weights *weights, ij_error *er
     if (weights->training) {
         static const ij_slot slots[] = {IJ_SLOT_WEIGHT, IJ_SLOT_MOMENT1, IJ_SLOT_MOMENT2};
         for (int i = 0; i < IJ_COUNT(slots) && status == IJ_OK; i++) status = read_slot(file, weights, slots[i], err);
+        if (status == IJ_OK) status = read_loss_scale(file, path, weights, err);
+        if (status == IJ_OK) status = ij_weights_round(weights, err);
     }
     ij_safetensors_close(file);
     return status;

@@ -130,7 +130,7 @@ static ij_status read_masks(reader *r, ij_train_config *c) {
 }
 
 static ij_status read_model(reader *r, ij_train_config *c) {
-    bool half = false, load = false, copy = false;
+    bool half = true, load = false, copy = false;
     IJ_TRY(ij_config_text_string(r->text, "meta.model_name", c->model_name, sizeof c->model_name, r->err));
     int pred_depth_default = c->model.pred_depth;
     if (strcmp(c->model_name, "custom") != 0)
@@ -151,8 +151,11 @@ static ij_status read_model(reader *r, ij_train_config *c) {
     c->model.hidden = (int)(c->model.dim * ratio + 0.5);
     c->model.pred_hidden = 4 * c->model.pred_dim;
     IJ_TRY(integer(r, "mask.patch_size", 1, 1024, &c->model.patch_size));
+    /* The released files say whether autocast is on; with it, the best that the device has is taken. precision overrides it. */
     IJ_TRY(ij_config_text_bool(r->text, "meta.use_bfloat16", &half, r->err));
-    if (half) note(r, "meta.use_bfloat16", "this version computes in f32");
+    int precision = half ? IJ_PRECISION_AUTO : IJ_PRECISION_F32;
+    IJ_TRY(ij_config_text_choice(r->text, "meta.precision", ij_precision_names, IJ_PRECISION_COUNT, &precision, r->err));
+    c->precision = (ij_precision)precision;
     IJ_TRY(ij_config_text_bool(r->text, "meta.load_checkpoint", &load, r->err));
     if (load) note(r, "meta.load_checkpoint", "use --resume instead; the run begins from random weights otherwise");
     IJ_TRY(ij_config_text_bool(r->text, "meta.copy_data", &copy, r->err));
@@ -245,6 +248,7 @@ static const char *const known_keys[] = {
     "meta.pred_depth",
     "meta.pred_num_heads",
     "meta.use_bfloat16",
+    "meta.precision",
     "meta.load_checkpoint",
     "meta.read_checkpoint",
     "meta.copy_data",
@@ -358,6 +362,7 @@ ij_status ij_train_config_write(const ij_train_config *c, ij_config_text *out, i
     INTEGER("meta.pred_depth", m->pred_depth);
     INTEGER("meta.pred_num_heads", m->pred_heads);
     INTEGER("meta.seed", c->seed);
+    TEXT("meta.precision", ij_precision_names[c->precision]);
     TEXT("meta.loss", loss_names[c->loss]);
     NUMBERS("optimization.ema", ema, 2);
     INTEGER("optimization.epochs", s->epochs);

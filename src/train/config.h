@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "io/config_text.h"
 #include "model/config.h"
+#include "model/precision.h"
 #include "ops/loss.h"
 #include "ops/masks.h"
 #include "train/schedule.h"
@@ -23,6 +24,7 @@ typedef struct ij_train_config {
     masks_config masks;
     ij_schedule schedule; /* steps_per_epoch is filled when the data set is known */
     uint64_t seed;
+    ij_precision precision;
     uint32_t loss; /* LOSS_SMOOTH_L1, LOSS_L2, LOSS_L1 */
     /* data */
     char data_path[4096];

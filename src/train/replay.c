@@ -3,15 +3,13 @@
 #include "base/memory.h"
 #include "io/safetensors.h"
 #include "model/jepa.h"
+#include "train/replay_bounds.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define TOLERANCE_TENSOR 1e-4
-#define TOLERANCE_LOSS 1e-5
-#define TOLERANCE_STEPS 1e-3 /* AdamW divides by sqrt(v): after several steps rounding of small gradients shows */
 
 typedef struct replay {
     const char *path;
@@ -20,6 +18,7 @@ typedef struct replay {
     ij_jepa_desc desc;
     ij_step_scalars scalars;
     int blocks, steps;
+    replay_bounds bounds;
     ij_weights *weights;
     ij_jepa *jepa;
     ij_replay_result *result;
@@ -105,6 +104,23 @@ static ij_status load_weights(replay *r, ij_error *err) {
             IJ_TRY(ij_weights_write(r->weights, slots[s], i, tensor->data, err));
         }
     }
+    return ij_weights_round(r->weights, err);
+}
+
+/* Bounds of this file: how much predictions and targets cancel is a property of its numbers. */
+static ij_status find_bounds(replay *r, ij_error *err) {
+    const ij_safetensors_tensor *p = ij_safetensors_find(r->file, "expect.predictions"), *t = ij_safetensors_find(r->file, "expect.targets");
+    if (!p || !t || p->dtype != IJ_SAFETENSORS_F32 || t->dtype != IJ_SAFETENSORS_F32 || p->count != t->count || p->count == 0)
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s: expect.predictions and expect.targets must be F32 of one shape", r->path);
+    const float *prediction = p->data, *target = t->data;
+    double sizes = 0, difference = 0;
+    for (int64_t i = 0; i < p->count; i++) {
+        double x = (double)prediction[i], y = (double)target[i];
+        sizes += x * x + y * y, difference += (x - y) * (x - y);
+    }
+    replay_facts facts = {r->desc.model.depth, r->desc.model.pred_depth, difference > 0 ? sqrt(sizes / difference) : 1,
+                          (double)(p->count / r->desc.model.dim)};
+    r->bounds = replay_bounds_of(r->desc.element, &facts);
     return IJ_OK;
 }
 
@@ -151,6 +167,9 @@ static ij_status set_up(replay *r, ij_error *err) {
     IJ_TRY(ij_alloc(&r->lists.pred_src, l->pred_rows, 4, "lists", err));
     IJ_TRY(compare_positions(r, "encoder.pos_embed", m->dim, err));
     IJ_TRY(compare_positions(r, "predictor.predictor_pos_embed", m->pred_dim, err));
+    struct optim_scale scale = op_optim_scale_make(OP_SCALE_START);
+    if (r->desc.element != GPU_WORD) IJ_TRY(gpu_write(r->device, r->weights->loss_scale, 0, &scale, sizeof scale, err));
+    IJ_TRY(find_bounds(r, err));
     return load_weights(r, err);
 }
 
@@ -220,6 +239,20 @@ static ij_status write_masks(replay *r, int step, ij_error *err) {
     return status;
 }
 
+/* scratch [rows, columns] into a tensor of any element. */
+static ij_status write_matrix(replay *r, gpu_tensor to, int64_t rows, int64_t columns, ij_error *err) {
+    if (to.element == GPU_WORD) return gpu_write(r->device, to, 0, r->scratch, 4 * (uint64_t)(rows * columns), err);
+    int64_t row = (int64_t)gpu_row(to.element, (uint64_t)columns);
+    uint16_t *halves;
+    IJ_TRY(ij_alloc(&halves, rows * row, sizeof *halves, "images in 16 bits", err)); /* zeros, padding included */
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t c = 0; c < columns; c++)
+            halves[i * row + c] = op_encode(op_dtype_of(to.element), (double)r->scratch[i * columns + c]);
+    ij_status status = gpu_write(r->device, to, 0, halves, 2 * (uint64_t)(rows * row), err);
+    free(halves);
+    return status;
+}
+
 /* images [batch, channels, H, W] to patch rows [batch patches, (channel, y, x)]. */
 static ij_status write_images(replay *r, int step, ij_error *err) {
     const ij_model_config *m = &r->desc.model;
@@ -237,7 +270,7 @@ static ij_status write_images(replay *r, int step, ij_error *err) {
                 for (int64_t y = 0; y < ps; y++)
                     for (int64_t x = 0; x < ps; x++)
                         *out++ = pixels[((b * m->channels + c) * side + patch / grid * ps + y) * side + patch % grid * ps + x];
-    return gpu_write(r->device, r->jepa->rows, 0, r->scratch, 4 * (uint64_t)(out - r->scratch), err);
+    return write_matrix(r, r->jepa->rows, r->desc.batch * grid * grid, m->channels * ps * ps, err);
 }
 
 /* ---- comparing ---- */
@@ -296,13 +329,13 @@ static ij_status compare_one(replay *r, const char *name, const char *group, con
 
 /* A recorded row tensor, in the order (block, image, index) where block_major; ours is (image, block, index). */
 static ij_status compare_rows(replay *r, const char *name, const char *group, gpu_tensor tensor, int64_t rows, bool block_major,
-                              ij_error *err) {
+                              double tolerance, ij_error *err) {
     const ij_safetensors_tensor *t;
     int64_t dim = r->desc.model.dim, batch = r->desc.batch;
     const int64_t shape[2] = {rows, dim};
     IJ_TRY(ij_safetensors_need(r->file, name, IJ_SAFETENSORS_F32, 2, shape, &t, err));
-    IJ_TRY(gpu_read(r->device, tensor, 0, r->scratch, 4 * (uint64_t)t->count, err));
-    if (!block_major) return compare_one(r, name, group, r->scratch, t->data, t->count, TOLERANCE_TENSOR, err);
+    IJ_TRY(op_read_floats(r->device, tensor, rows, dim, r->scratch, err));
+    if (!block_major) return compare_one(r, name, group, r->scratch, t->data, t->count, tolerance, err);
     float *ordered;
     IJ_TRY(ij_alloc(&ordered, t->count, sizeof *ordered, name, err));
     int64_t at = 0;
@@ -312,17 +345,30 @@ static ij_status compare_rows(replay *r, const char *name, const char *group, gp
             memcpy(ordered + at * dim, r->scratch + begin * dim, (size_t)((end - begin) * dim) * 4);
             at += end - begin;
         }
-    ij_status status = compare_one(r, name, group, ordered, t->data, t->count, TOLERANCE_TENSOR, err);
+    ij_status status = compare_one(r, name, group, ordered, t->data, t->count, tolerance, err);
     free(ordered);
     return status;
 }
 
-/* All parameters of one net in one slot against "PREFIX.NET.name". */
-static ij_status compare_net(replay *r, const char *group, const char *prefix, const char *net, ij_slot slot, bool predictor,
-                             double tolerance, ij_error *err) {
+/* |after - before| / |after| of a parameter, of the file's own numbers. */
+static ij_status movement(replay *r, const ij_param *p, const char *net, const ij_safetensors_tensor *after, double *out, ij_error *err) {
+    const ij_safetensors_tensor *before;
+    char name[160];
+    snprintf(name, sizeof name, "%s.%s", net, p->name);
+    IJ_TRY(ij_safetensors_need(r->file, name, IJ_SAFETENSORS_F32, p->dims, p->shape, &before, err));
+    sums s = {0};
+    add_sums(&s, before->data, after->data, p->count);
+    *out = s.expected > 0 ? sqrt(s.difference / s.expected) : 1;
+    return IJ_OK;
+}
+
+/* A group's bound is not below that of any of its tensors where these differ: a group fails where one of its tensors does. */
+static ij_status compare_params(replay *r, const char *group, const char *prefix, const char *net, ij_slot slot, bool predictor, double scale,
+                                ij_error *err) {
     const ij_param_table *table = &r->weights->table;
     int64_t first = r->result->tensor_count;
     sums all = {0};
+    double widest = 0;
     for (int i = 0; i < table->count; i++) {
         const ij_param *p = &table->params[i];
         const ij_safetensors_tensor *t;
@@ -331,23 +377,35 @@ static ij_status compare_net(replay *r, const char *group, const char *prefix, c
         snprintf(name, sizeof name, "%s.%s.%s", prefix, net, p->name);
         IJ_TRY(ij_safetensors_need(r->file, name, IJ_SAFETENSORS_F32, p->dims, p->shape, &t, err));
         IJ_TRY(ij_weights_read(r->weights, slot, i, r->scratch, err));
+        double tolerance = r->bounds.gradients, moved = 0;
+        for (int64_t e = 0; e < p->count && slot == IJ_SLOT_GRADIENT; e++) r->scratch[e] *= (float)scale;
+        if (slot != IJ_SLOT_GRADIENT) {
+            IJ_TRY(movement(r, p, net, t, &moved, err));
+            tolerance = replay_bound_after(r->desc.element, &r->bounds, r->steps, moved, strstr(p->name, "attn.qkv.bias") != NULL);
+        }
+        if (tolerance > widest) widest = tolerance;
         sums s = {0};
         add_sums(&s, r->scratch, t->data, p->count);
         add_sums(&all, r->scratch, t->data, p->count);
         IJ_TRY(add_tensor(r, name, &s, tolerance, err));
     }
-    return add_group(r, group, first, &all, tolerance, err);
+    return add_group(r, group, first, &all, widest, err);
 }
 
 static ij_status compare_first_pass(replay *r, ij_error *err) {
     const ij_jepa *j = r->jepa;
-    int64_t batch = r->desc.batch, sequences = batch * r->blocks;
-    IJ_TRY(compare_rows(r, "expect.target_features", "target features", j->target_saved.y, batch * ij_patches(&r->desc.model), false, err));
-    IJ_TRY(compare_rows(r, "expect.targets", "targets", j->targets, r->lists.tgt_offsets[sequences], true, err));
-    IJ_TRY(compare_rows(r, "expect.context_features", "context features", j->context_saved.y, r->lists.ctx_offsets[batch], false, err));
-    IJ_TRY(compare_rows(r, "expect.predictions", "predictions", j->predictions, r->lists.tgt_offsets[sequences], true, err));
-    IJ_TRY(compare_net(r, "gradients, encoder", "grad", "encoder", IJ_SLOT_GRADIENT, false, TOLERANCE_TENSOR, err));
-    return compare_net(r, "gradients, predictor", "grad", "predictor", IJ_SLOT_GRADIENT, true, TOLERANCE_TENSOR, err);
+    const replay_bounds *b = &r->bounds;
+    int64_t batch = r->desc.batch, sequences = batch * r->blocks, patches = ij_patches(&r->desc.model);
+    struct optim_scale scale = {.inverse = 1};
+    if (r->desc.element == GPU_F16) IJ_TRY(gpu_read(r->device, r->weights->loss_scale, 0, &scale, sizeof scale, err));
+    double inverse = (double)scale.inverse;
+    IJ_TRY(compare_rows(r, "expect.target_features", "target features", j->target_saved.y, batch * patches, false, b->features, err));
+    IJ_TRY(compare_rows(r, "expect.targets", "targets", j->targets, r->lists.tgt_offsets[sequences], true, b->features, err));
+    IJ_TRY(compare_rows(r, "expect.context_features", "context features", j->context_saved.y, r->lists.ctx_offsets[batch], false, b->features,
+                        err));
+    IJ_TRY(compare_rows(r, "expect.predictions", "predictions", j->predictions, r->lists.tgt_offsets[sequences], true, b->predictions, err));
+    IJ_TRY(compare_params(r, "gradients, encoder", "grad", "encoder", IJ_SLOT_GRADIENT, false, inverse, err));
+    return compare_params(r, "gradients, predictor", "grad", "predictor", IJ_SLOT_GRADIENT, true, inverse, err);
 }
 
 static ij_status run_steps(replay *r, ij_error *err) {
@@ -368,20 +426,22 @@ static ij_status run_steps(replay *r, ij_error *err) {
         IJ_TRY(ij_safetensors_need(r->file, name, IJ_SAFETENSORS_F32, 1, one, &t, err));
         snprintf(group, sizeof group, step ? "loss, step %d" : "loss", step + 1);
         float loss = (float)result.loss;
-        IJ_TRY(compare_one(r, name, group, &loss, t->data, 1, TOLERANCE_LOSS, err));
+        IJ_TRY(compare_one(r, name, group, &loss, t->data, 1, r->bounds.loss, err));
+        if (!result.finite)
+            return ij_fail(err, IJ_ERROR_NUMBER, "%s: step %d has no finite gradients in this precision (loss scale %g)", r->path, step + 1,
+                           result.loss_scale);
     }
-    double tolerance = r->steps > 1 ? TOLERANCE_STEPS : TOLERANCE_TENSOR;
-    IJ_TRY(compare_net(r, "after, encoder", "after", "encoder", IJ_SLOT_WEIGHT, false, tolerance, err));
-    IJ_TRY(compare_net(r, "after, predictor", "after", "predictor", IJ_SLOT_WEIGHT, true, tolerance, err));
-    return compare_net(r, "after, target encoder", "after", "target_encoder", IJ_SLOT_TARGET, false, tolerance, err);
+    IJ_TRY(compare_params(r, "after, encoder", "after", "encoder", IJ_SLOT_WEIGHT, false, 1, err));
+    IJ_TRY(compare_params(r, "after, predictor", "after", "predictor", IJ_SLOT_WEIGHT, true, 1, err));
+    return compare_params(r, "after, target encoder", "after", "target_encoder", IJ_SLOT_TARGET, false, 1, err);
 }
 
-ij_status ij_replay_run(gpu_device *device, const char *path, ij_replay_result *result, ij_error *err) {
+ij_status ij_replay_run(gpu_device *device, const char *path, gpu_element element, ij_replay_result *result, ij_error *err) {
     ij_safetensors *file;
     memset(result, 0, sizeof *result);
     result->pass = true;
     IJ_TRY(ij_safetensors_open(path, &file, err));
-    replay r = {.path = path, .file = file, .device = device, .result = result};
+    replay r = {.path = path, .file = file, .device = device, .result = result, .desc.element = element};
     ij_status status = read_metadata(&r, err);
     if (status == IJ_OK) status = set_up(&r, err);
     if (status == IJ_OK) status = run_steps(&r, err);

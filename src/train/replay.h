@@ -22,9 +22,10 @@ typedef struct ij_replay_result {
     int64_t group_count, tensor_count, group_capacity, tensor_capacity;
 } ij_replay_result;
 
-/* f32: relative L2 error at most 1e-4 for every tensor, 1e-5 for the loss, 1e-3 for weights after more than one step. A file that
- * cannot be used is an error; numbers out of tolerance are in the result. */
-ij_status ij_replay_run(gpu_device *device, const char *path, ij_replay_result *result, ij_error *err);
+/* f32: relative L2 error at most 1e-4 for every tensor, 1e-5 for the loss, 1e-3 for weights after more than one step. f16 and bf16:
+ * bounds derived from how often a number is rounded on its way, see src/train/replay_bounds.c. A file that cannot be used is an error;
+ * numbers out of tolerance are in the result. */
+ij_status ij_replay_run(gpu_device *device, const char *path, gpu_element element, ij_replay_result *result, ij_error *err);
 void ij_replay_free(ij_replay_result *result);
 
 #endif

@@ -9,6 +9,7 @@
 #include "io/runlog.h"
 #include "train/checkpoint.h"
 #include "train/monitor.h"
+#include "train/tune.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -20,7 +21,8 @@
 
 #define RATE_STEPS 32                /* images/s is over the last so many steps */
 #define PIXEL_BYTES_MAX (128u << 20) /* of a micro-batch; larger crops are averaged down before the upload */
-#define BAD_STEPS_MAX 10             /* steps in a row without finite gradients before the run gives up */
+#define BAD_STEPS_MAX 10             /* steps in a row without finite gradients before the run gives up ... */
+#define BAD_STEPS_MAX_SCALED 40      /* ... with a loss scale, which halves in each of them: 2^24, its greatest, is 1 after 24 */
 
 /* log.csv: the released columns first. mask-A, mask-B: patches of a context and of a target block, means of the batch. */
 static const char *const columns[] = {"epoch",
@@ -129,6 +131,11 @@ static ij_status open_data(ij_trainer *t, ij_error *err) {
                           &t->loader, err);
 }
 
+static void on_tuned(void *user, const tune_row *row) {
+    say(user, "tuned %s: %s, %.3f ms (default %s, %.3f ms)%s", row->product, row->choice, 1e3 * row->seconds, row->fallback,
+        1e3 * row->fallback_seconds, row->wrong ? "; a kernel computed wrongly and was left out" : "");
+}
+
 static ij_status open_model(ij_trainer *t, ij_error *err) {
     const ij_train_config *c = &t->config;
     ij_jepa_desc desc = {.model = c->model,
@@ -143,12 +150,16 @@ static ij_status open_model(ij_trainer *t, ij_error *err) {
                          .profile = t->options.profile};
     memcpy(desc.mean, c->mean, sizeof desc.mean);
     memcpy(desc.std, c->std, sizeof desc.std);
+    char why[300];
+    IJ_TRY(ij_precision_resolve(t->device, c->precision, &desc.element, why, sizeof why, err));
+    say(t, "precision: %s", why);
     if (desc.vicreg && c->batch < 2)
         return ij_fail(err, IJ_ERROR_ARGUMENT, "optimization.regularizer: vicreg compares images of a batch, data.batch_size is %d",
                        c->batch);
     IJ_TRY(ij_alloc(&t->images, c->batch, sizeof *t->images, "batch", err));
     IJ_TRY(ij_weights_create(t->device, &c->model, true, &t->weights, err));
     IJ_TRY(ij_jepa_plan(t->device, &desc, t->weights, &t->jepa, err)); /* before anything is allocated */
+    IJ_TRY(ij_tune_step(t->jepa, !t->options.no_tune, on_tuned, t, err));
     IJ_TRY(ij_weights_commit(t->weights, err));
     IJ_TRY(ij_jepa_build(t->jepa, err));
     IJ_TRY(ij_weights_initialise(t->weights, c->seed, err));
@@ -404,9 +415,10 @@ static ij_status judge_finite(ij_trainer *t, ij_error *err) {
     }
     t->progress.skipped_steps++;
     t->bad_steps++;
-    say(t, "step %" PRId64 ": loss %g, gradient norm %g: not finite, the step changed nothing", t->pending_step + 1,
+    bool scaled = t->jepa->desc.element == GPU_F16; /* there it is the search for the largest scale, and no news but the first times */
+    if (!scaled || t->bad_steps > 3) say(t, "step %" PRId64 ": loss %g, gradient norm %g: not finite, the step changed nothing", t->pending_step + 1,
         t->progress.result.loss, t->progress.result.gradient_norm);
-    if (t->bad_steps < BAD_STEPS_MAX) return IJ_OK;
+    if (t->bad_steps < (scaled ? BAD_STEPS_MAX_SCALED : BAD_STEPS_MAX)) return IJ_OK;
     ij_fail(err, IJ_ERROR_NUMBER, "%d steps in a row without finite gradients, the last at step %" PRId64 ", learning rate %g",
             t->bad_steps, t->pending_step + 1, t->pending_lr);
     return ij_hint(err, "the weights are those of the last good step; a lower learning rate, or optimization.clip_norm, may help");

@@ -17,6 +17,7 @@ typedef struct ij_trainer_options {
     const char *checkpoint;
     bool overwrite, no_files;
     bool profile; /* time every op */
+    bool no_tune; /* take the kernels' defaults; a CPU driver's are taken always */
     void (*message)(void *user, const char *line);
     void *user;
 } ij_trainer_options;

@@ -42,13 +42,14 @@ void ref_attention(const double *qkv, const uint32_t *offsets, int64_t sequences
             }
 }
 
-/* What query row i adds to the gradients of one sequence and head. */
+/* What query row i adds to the gradients of one sequence and head; out may be NULL. */
 static void ref_query_bwd(const double *qkv, int64_t i, int64_t begin, int64_t end, int64_t h, int64_t heads, int64_t head_dim,
-                          const double *dout, double *dqkv) {
+                          const double *out, const double *dout, double *dqkv) {
     double scale = 1 / sqrt((double)head_dim), row_lse = log_sum(qkv, i, begin, end, h, heads, head_dim), delta = 0;
     const double *q = qkv + at(i, 0, h, heads, head_dim), *d_out = dout + (i * heads + h) * head_dim;
     double *dq = dqkv + at(i, 0, h, heads, head_dim);
-    for (int pass = 0; pass < 2; pass++) /* delta = sum_j p dp first, then what needs it */
+    if (out) delta = dot(d_out, out + (i * heads + h) * head_dim, head_dim);
+    for (int pass = out ? 1 : 0; pass < 2; pass++) /* delta = sum_j p dp first, then what needs it */
         for (int64_t j = begin; j < end; j++) {
             const double *k = qkv + at(j, 1, h, heads, head_dim), *v = qkv + at(j, 2, h, heads, head_dim);
             double *dk = dqkv + at(j, 1, h, heads, head_dim), *dv = dqkv + at(j, 2, h, heads, head_dim);
@@ -62,11 +63,16 @@ static void ref_query_bwd(const double *qkv, int64_t i, int64_t begin, int64_t e
         }
 }
 
-void ref_attention_bwd(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, const double *dout,
-                       double *dqkv) {
+void ref_attention_bwd_from(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim,
+                            const double *out, const double *dout, double *dqkv) {
     for (int64_t s = 0; s < sequences; s++) {
         for (int64_t e = at(offsets[s], 0, 0, heads, head_dim); e < at(offsets[s + 1], 0, 0, heads, head_dim); e++) dqkv[e] = 0;
         for (int64_t i = offsets[s]; i < offsets[s + 1]; i++)
-            for (int64_t h = 0; h < heads; h++) ref_query_bwd(qkv, i, offsets[s], offsets[s + 1], h, heads, head_dim, dout, dqkv);
+            for (int64_t h = 0; h < heads; h++) ref_query_bwd(qkv, i, offsets[s], offsets[s + 1], h, heads, head_dim, out, dout, dqkv);
     }
+}
+
+void ref_attention_bwd(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, const double *dout,
+                       double *dqkv) {
+    ref_attention_bwd_from(qkv, offsets, sequences, heads, head_dim, NULL, dout, dqkv);
 }

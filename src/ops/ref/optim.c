@@ -18,3 +18,20 @@ void ref_adamw(double *p, double *m, double *v, double *g, double *target, int64
         if (target) target[i] = (double)step->ema * target[i] + (double)step->ema_rest * p[i];
     }
 }
+
+/* In f32: with powers of two every line is exact. */
+void ref_scale_update(struct reduce_norm *norm, struct optim_scale *scale, uint32_t interval) {
+    if (norm->finite) {
+        norm->norm /= scale->scale;
+        norm->sum_squares /= scale->scale * scale->scale;
+        if (++scale->good >= interval) {
+            scale->good = 0;
+            scale->scale = fminf(2 * scale->scale, OP_SCALE_MAX);
+        }
+    } else {
+        scale->good = 0;
+        scale->skipped++;
+        scale->scale = fmaxf(scale->scale / 2, 1);
+    }
+    scale->inverse = 1 / scale->scale;
+}
