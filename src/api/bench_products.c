@@ -5,6 +5,8 @@
 #include "ops/bench_attention.h"
 #include "ops/bench_matmul.h"
 #include "ops/bench_memory.h"
+#include "ops/rungs_check.h"
+#include "ops/tune.h"
 #include "train/bench_shapes.h"
 
 #include <stdio.h>
@@ -60,6 +62,13 @@ static ij_status choose(const char *what, const char *text, const char *fallback
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s, ", names[i]);
     }
     return found ? IJ_OK : ij_fail(err, IJ_ERROR_ARGUMENT, "no %s is called \"%s\"; there are %sall", what, text, list);
+}
+
+/* Matrix engines are compared with the CPU before AUTO may take them, and on a GPU products are tuned as in training. */
+static ij_status begin_device(api_bench *b, const bool *elements, ij_error *err) {
+    for (int e = GPU_F16; e <= GPU_BF16; e++)
+        if (elements[e]) IJ_TRY(rungs_check(b->device, (gpu_element)e, NULL, 0, err));
+    return gpu_device_info(b->device)->kind == GPU_KIND_CPU ? IJ_OK : tune_enable(b->device, false, NULL, NULL, err);
 }
 
 typedef struct choice {
@@ -242,7 +251,9 @@ ij_status api_bench_matmul(api_bench *b, ij_error *err) {
     IJ_TRY(make_choice(o, names, OP_MATMUL_KERNEL_COUNT, &run.choice, err));
     IJ_TRY(baseline_open((baseline_kind)kind, o->baseline_library, gpu_device_info(b->device)->name, &run.library, err));
     if (run.library) snprintf(b->summary->baseline, sizeof b->summary->baseline, "%s", run.library->name);
-    ij_status status = run_matmul(b, &run, err);
+    ij_status status = begin_device(b, run.choice.elements, err);
+    if (status == IJ_OK) status = run_matmul(b, &run, err);
+    tune_disable(b->device);
     baseline_close(run.library);
     return status;
 }
@@ -307,7 +318,7 @@ static ij_status bench_model_attention(api_bench *b, const ij_train_config *conf
 ij_status api_bench_attention(api_bench *b, ij_error *err) {
     const char *names[OP_ATTENTION_KERNEL_COUNT];
     choice c = {0};
-    unsigned elements = 0;
+    unsigned elements = 1u << GPU_WORD;
     if (b->options->baseline && strcmp(b->options->baseline, "none") != 0) {
         ij_fail(err, IJ_ERROR_ARGUMENT, "attention has no baseline \"%s\": such a library multiplies matrices only", b->options->baseline);
         return ij_hint(err, "tools/baseline_pytorch.py --attention times PyTorch's fused attention at the same shapes");
@@ -315,6 +326,8 @@ ij_status api_bench_attention(api_bench *b, ij_error *err) {
     for (int i = 0; i < OP_ATTENTION_KERNEL_COUNT; i++) names[i] = attention_kernel_name((op_attention_kernel)i);
     IJ_TRY(make_choice(b->options, names, OP_ATTENTION_KERNEL_COUNT, &c, err));
     for (int e = GPU_WORD; e <= GPU_BF16; e++) elements |= c.elements[e] ? 1u << e : 0;
-    IJ_TRY(api_bench_roof(b, elements, err));
-    return for_each_model(b, bench_model_attention, &c, err);
+    ij_status status = begin_device(b, c.elements, err);
+    if (status == IJ_OK) status = api_bench_roof(b, elements, err);
+    tune_disable(b->device);
+    return status == IJ_OK ? for_each_model(b, bench_model_attention, &c, err) : status;
 }
