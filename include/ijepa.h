@@ -350,8 +350,8 @@ typedef struct ijepa_bench_summary {
  * IJEPA_ERROR_DEVICE with a hint. */
 IJEPA_API ijepa_status ijepa_bench(const ijepa_bench_options *options, ijepa_bench_summary *summary, ijepa_error *err);
 
-/* How near a row comes to the roof above it: max(its flops / the element's, its bytes / memory's) over its time, 0 to about 1; 0 where
- * that is unknown. *memory (may be NULL): memory is what bounds it. */
+/* How near a row comes to the roof above it: max(its flops / the element's or f32's, whichever is higher, its bytes / memory's) over
+ * its time, 0 to about 1; 0 where that is unknown. *memory (may be NULL): memory is what bounds it. */
 IJEPA_API double ijepa_bench_bound(const ijepa_bench_row *row, const ijepa_bench_roof *roof, bool *memory);
 
 /* A picture of rows: bars of their speed against the baseline (where there is one), and time against the roofs. PNG. */

@@ -64,6 +64,7 @@ START_TEST(test_null_arguments) {
     API_NULL(ijepa_masks(NULL, 1, NULL, &masks, &err), "config");
     API_NULL(ijepa_masks(config, 1, NULL, NULL, &err), "result");
     API_NULL(ijepa_bench(NULL, NULL, &err), "options");
+    API_NULL(ijepa_draw_bench(NULL, 0, NULL, "x", &err), "summary");
     API_NULL(ijepa_draw_run(NULL, &err), "run");
     API_NULL(ijepa_eval(NULL, NULL, &eval, &err), "run");
     API_NULL(ijepa_eval("x", NULL, NULL, &err), "result");
@@ -229,12 +230,15 @@ END_TEST
 
 static void count_row(void *user, const ijepa_bench_row *row) {
     ck_assert(row->verified && row->milliseconds > 0 && row->gflops > 0);
+    ck_assert(row->note[0] == 0 && row->product && row->m == 67 && row->n == 33 && row->k == 41);
+    ck_assert_str_eq(row->element, "f32");
     *(int *)user += 1;
 }
 
 START_TEST(test_bench) {
     ijepa_error err;
     int rows = 0;
+    ijepa_bench_summary summary;
     ijepa_bench_options options = {.device = device_options(), .what = "everything", .on_row = count_row, .user = &rows, .runs = 2};
     API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_ARGUMENT, "everything");
     options.what = "step";
@@ -242,8 +246,47 @@ START_TEST(test_bench) {
     options.what = "matmul", options.m = 67, options.n = 33, options.k = 41;
     API_OK(ijepa_bench(&options, NULL, &err));
     ck_assert_int_eq(rows, 3);
-    options.m = -1;
+    options.kernel = "tile";
+    API_OK(ijepa_bench(&options, &summary, &err));
+    ck_assert_int_eq(rows, 6);
+    ck_assert(summary.roof.gflops_f32 > 0 && summary.roof.gflops_f16 == 0 && summary.roof.gbytes > 0 && summary.device[0] && !summary.baseline[0]);
+    options.kernel = "magic";
+    API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_ARGUMENT, "auto, lane, tile, coopmat, coopmat2, all");
+    options.kernel = "coopmat"; /* multiplies 16 bits only */
+    API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_DEVICE, "no kernel \"coopmat\" for f32");
+    options.kernel = NULL, options.element = "f8";
+    API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_ARGUMENT, "f32, f16, bf16, all");
+    options.element = NULL, options.baseline = "mkl";
+    API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_ARGUMENT, "none, openblas, cublas");
+    options.baseline = "cublas", options.baseline_library = "/nowhere/libcublas.so";
+    API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_FILE, "/nowhere/libcublas.so");
+    ck_assert(err.hint[0]);
+    options.what = "attention";
+    API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_ARGUMENT, "no baseline");
+    options.what = "matmul", options.baseline = NULL, options.m = -1;
     API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_ARGUMENT, "m -1");
+    options.m = options.n = options.k = 0, options.model = "vit_vast";
+    API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_ARGUMENT, "vit_vast");
+    ck_assert_int_eq(rows, 6);
+}
+END_TEST
+
+/* 10 ms for 200 GFLOP and 1 GB under 40 TFLOP/s and 200 GB/s: half of each roof; what is larger counts. */
+START_TEST(test_bench_bound) {
+    bool memory;
+    ijepa_bench_roof roof = {.gflops_f32 = 40e3, .gflops_f16 = 400e3, .gbytes = 200};
+    ijepa_bench_row row = {.element = "f32", .kernel = "", .milliseconds = 10, .gflops = 200, .gbytes = 1};
+    ck_assert_double_eq_tol(ijepa_bench_bound(&row, &roof, &memory), 0.5, 1e-12);
+    row.gbytes = 1.6;
+    ck_assert_double_eq_tol(ijepa_bench_bound(&row, &roof, &memory), 0.8, 1e-12);
+    ck_assert(memory);
+    row.element = "f16", row.gbytes = 0.01;
+    ck_assert_double_eq_tol(ijepa_bench_bound(&row, &roof, &memory), 0.05, 1e-12);
+    ck_assert(!memory);
+    row.element = "bf16"; /* no roof of its own: f32's */
+    ck_assert_double_eq_tol(ijepa_bench_bound(&row, &roof, NULL), 0.5, 1e-12);
+    row.milliseconds = 0;
+    ck_assert_double_eq(ijepa_bench_bound(&row, &roof, NULL), 0);
 }
 END_TEST
 
@@ -426,6 +469,7 @@ Suite *api_suite(void) {
     tcase_add_test(work, test_masks);
     tcase_add_test(work, test_replay);
     tcase_add_test(work, test_bench);
+    tcase_add_test(work, test_bench_bound);
     tcase_add_test(work, test_run);
     tcase_add_test(work, test_trainer_without_files);
     tcase_add_test(work, test_model);

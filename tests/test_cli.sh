@@ -52,6 +52,13 @@ expect 2 'exclude each other' train x.yaml --resume --overwrite
 expect 2 'go together' bench matmul --m 5
 expect 2 'did you mean matmul' bench matmull
 expect 2 'needs a configuration' bench step
+expect 2 'no option is called "--openblas"' bench matmul --openblas
+expect 2 'exclude each other' bench matmul x.yaml --model vit_base
+expect 2 'goes with --model' bench attention --batch 4
+expect 2 'step has no --model' bench step x.yaml --element f16
+expect 2 'goes with --baseline' bench matmul --baseline-library x
+expect 2 'shape of matmul' bench attention --m 1 --n 1 --k 1
+expect 2 'one word too many' bench ops x.yaml
 expect 2 'there are f32, f16, bf16, auto' replay x --precision f8
 
 # ---- the world's errors: one line, exit 1 ----
@@ -65,6 +72,10 @@ expect 1 'is not a multiple of patch size 7' masks "$configs/photos.yaml" --set 
 expect 1 'no-such-folder' train "$configs/photos.yaml" --data "$work/no-such-folder" --no-files
 expect 1 'no-such-run' train --resume --out "$work/no-such-run"
 expect 1 'no-such-run' eval "$work/no-such-run"
+expect 1 'cuBLAS: .*nowhere/libcublas.so.13 cannot be loaded' bench matmul --m 3 --n 3 --k 3 --baseline cublas --baseline-library /nowhere/libcublas.so.13
+cp "$work/err" "$work/said"
+holds 'a missing library has a hint' grep -q '^  hint: .*--baseline-library' "$work/said"
+expect 1 'no/such/folder' bench matmul --m 3 --n 3 --k 3 --runs 1 --tsv "$work/no/such/folder/x.tsv"
 if [ -w /dev/full ]; then
     "$ijepa" --version >/dev/full 2>"$work/err"
     holds 'output on a full disk is a failure' test $? = 1
@@ -90,6 +101,12 @@ expect 0 'nothing to do' tune $tiny
 expect 0 '"candidates": [1-9]' tune $tiny --retune --json
 unset IJEPA_CACHE
 expect 0 ' yes$' bench matmul --m 65 --n 33 --k 17 --runs 2
+expect 0 'f32 +auto .* % of their bounds' bench matmul --m 65 --n 33 --k 17 --runs 2 --tsv "$work/rows.tsv" --png "$work/rows.png" --verbose
+holds 'a TSV of three rows, 18 columns each' awk -F'\t' 'NF != 18 || (NR > 1 && ($2 != "f32" || !($9 > 0) || !($14 > 0) || $16 != "yes")) { bad = 1 } END { exit bad || NR != 4 }' "$work/rows.tsv"
+holds 'a PNG' sh -c "head -c 8 '$work/rows.png' | od -An -tx1 | grep -q '89 50 4e 47 0d 0a 1a 0a'"
+expect 0 '"of_roof": [01]' bench matmul --m 65 --n 33 --k 17 --runs 2 --json
+expect 0 'attention predictor backward +f32 +auto' bench attention --model vit_tiny --batch 1 --runs 1 --tsv "$work/attention.tsv"
+holds 'five rows of attention' test "$(wc -l <"$work/attention.tsv")" = 6
 
 expect 0 '^agrees: [0-9]+ tensors' replay "$data/step.safetensors" --json "$work/replay.json"
 holds 'replay writes its numbers' grep -Eq '"rel_l2": [0-9]' "$work/replay.json"
@@ -113,6 +130,9 @@ meta: {model_name: custom, embed_dim: 16, depth: 2, num_heads: 2, pred_emb_dim: 
 optimization: {epochs: 1000, warmup: 1, start_lr: 0.0001, lr: 0.001}
 YAML
 tiny="$work/tiny.yaml --data $work/train-images-idx3-ubyte"
+expect 0 'matrix products +[0-9.]+ %' bench step "$work/tiny.yaml" --runs 1 --verbose --tsv "$work/step.tsv"
+holds 'the rows of a step' grep -Eq '^fc1 context	f32		0	0	0	0	2	[0-9]' "$work/step.tsv"
+expect 0 'custom fc1 context tn 64x16x[0-9]+ +f32' bench matmul "$work/tiny.yaml" --runs 1
 
 # stop SIGNAL CODE: a run that would take long ends with CODE, soon, and keeps what it has.
 stop() {

@@ -28,8 +28,13 @@ static ij_status bench_op(gpu_device *device, const ijepa_bench_options *options
         IJ_TRY(op_check_timed(device, op, c, runs, seconds, &report, err));
         if (report.skipped) continue;
         op->cost(c, &flops, &bytes);
-        ijepa_bench_row row = {
-            .element = "", .kernel = "", .milliseconds = 1e3 * bench_median(seconds, runs), .gflops = 1e-9 * flops, .gbytes = 1e-9 * bytes, .runs = runs, .verified = true};
+        ijepa_bench_row row = {.element = "",
+                               .kernel = "",
+                               .milliseconds = 1e3 * bench_median(seconds, runs),
+                               .gflops = 1e-9 * flops,
+                               .gbytes = 1e-9 * bytes,
+                               .runs = runs,
+                               .verified = true};
         snprintf(row.name, sizeof row.name, "%s  %s", op->name, c->name);
         options->on_row(options->user, &row);
     }
@@ -134,8 +139,8 @@ ijepa_status ijepa_bench(const ijepa_bench_options *options, ijepa_bench_summary
     while (which < IJ_COUNT(benchmarks) && strcmp(options->what, benchmarks[which].name) != 0) which++;
     if (which == IJ_COUNT(benchmarks))
         return api_result(
-            ij_fail(&ours, IJ_ERROR_ARGUMENT, "no benchmark is called \"%s\"; there are matmul, attention, ops, step", options->what), &ours,
-            err);
+            ij_fail(&ours, IJ_ERROR_ARGUMENT, "no benchmark is called \"%s\"; there are matmul, attention, ops, step", options->what),
+            &ours, err);
     if (strcmp(options->what, "step") == 0) API_NEED(options->config);
     ijepa_bench_summary own, *filled = summary ? summary : &own;
     *filled = (ijepa_bench_summary){.precision = ""};
@@ -145,8 +150,10 @@ ijepa_status ijepa_bench(const ijepa_bench_options *options, ijepa_bench_summary
 
 /* ---- what they mean ---- */
 
+/* A device that multiplies 16 bits slower than f32 could have used f32. */
 static double roof_of(const ijepa_bench_roof *roof, const char *element) {
-    return strcmp(element, "f16") == 0 ? roof->gflops_f16 : strcmp(element, "bf16") == 0 ? roof->gflops_bf16 : roof->gflops_f32;
+    double rate = strcmp(element, "f16") == 0 ? roof->gflops_f16 : strcmp(element, "bf16") == 0 ? roof->gflops_bf16 : 0;
+    return rate > roof->gflops_f32 ? rate : roof->gflops_f32;
 }
 
 double ijepa_bench_bound(const ijepa_bench_row *row, const ijepa_bench_roof *roof, bool *memory) {
@@ -157,7 +164,8 @@ double ijepa_bench_bound(const ijepa_bench_row *row, const ijepa_bench_roof *roo
     return (moving > compute ? moving : compute) / seconds;
 }
 
-ijepa_status ijepa_draw_bench(const ijepa_bench_row *rows, int count, const ijepa_bench_summary *summary, const char *path, ijepa_error *err) {
+ijepa_status ijepa_draw_bench(const ijepa_bench_row *rows, int count, const ijepa_bench_summary *summary, const char *path,
+                              ijepa_error *err) {
     API_NEED(summary);
     API_NEED(path);
     if (count < 0) return api_range(__func__, "count", count, "0 or more", err);

@@ -5,6 +5,8 @@
 #include "ops/bench_attention.h"
 #include "ops/bench_matmul.h"
 #include "ops/bench_memory.h"
+#include "ops/rungs_check.h"
+#include "ops/tune.h"
 #include "train/bench_shapes.h"
 
 #include <stdio.h>
@@ -62,6 +64,13 @@ static ij_status choose(const char *what, const char *text, const char *fallback
     return found ? IJ_OK : ij_fail(err, IJ_ERROR_ARGUMENT, "no %s is called \"%s\"; there are %sall", what, text, list);
 }
 
+/* Matrix engines are compared with the CPU before AUTO may take them, and on a GPU products are tuned as in training. */
+static ij_status begin_device(api_bench *b, const bool *elements, ij_error *err) {
+    for (int e = GPU_F16; e <= GPU_BF16; e++)
+        if (elements[e]) IJ_TRY(rungs_check(b->device, (gpu_element)e, NULL, 0, err));
+    return gpu_device_info(b->device)->kind == GPU_KIND_CPU ? IJ_OK : tune_enable(b->device, false, NULL, NULL, err);
+}
+
 typedef struct choice {
     bool elements[GPU_BF16 + 1], kernels[OP_MATMUL_KERNEL_COUNT]; /* attention has fewer kernels */
     bool all_elements, all_kernels;
@@ -73,13 +82,14 @@ static ij_status make_choice(const ijepa_bench_options *options, const char *con
     return choose("kernel", options->kernel, "auto", kernels, kernel_count, out->kernels, &out->all_kernels, err);
 }
 
-/* Leaves of the kernels those that the device has for an element. None at all is an error only where one was named. `all` leaves AUTO
- * out: it is one of the others. */
+/* Leaves of the kernels those that the device has for an element. None at all is an error only where one was named. On a CPU, where
+ * nothing is tuned, `all` leaves AUTO out: it is one of the others. */
 static ij_status usable(const api_bench *b, const choice *c, gpu_element element, int count,
-                        bool (*supports)(const gpu_info *info, int kernel, gpu_element element), bool *kernels, bool *any, ij_error *err) {
+                        bool (*supports)(const gpu_device *device, int kernel, gpu_element element), bool *kernels, bool *any, ij_error *err) {
+    bool cpu = gpu_device_info(b->device)->kind == GPU_KIND_CPU;
     *any = false;
     for (int i = 0; i < count; i++) {
-        kernels[i] = c->kernels[i] && supports(gpu_device_info(b->device), i, element) && !(c->all_kernels && i == 0);
+        kernels[i] = c->kernels[i] && supports(b->device, i, element) && !(cpu && c->all_kernels && i == 0);
         *any |= kernels[i];
     }
     if (*any || c->all_kernels || c->all_elements) return IJ_OK;
@@ -113,7 +123,11 @@ static ij_status for_each_model(api_bench *b, ij_status (*body)(api_bench *b, co
     ij_status status = IJ_OK;
     for (int i = 0; i < count && status == IJ_OK; i++) {
         status = o->config ? api_config_read(o->config, config, NULL, 0, err)
-                           : ij_recipe(names[i], o->batch ? o->batch : cpu && !o->model ? 4 : 0, config, err);
+                           : ij_recipe(names[i],
+                                       o->batch           ? o->batch
+                                       : cpu && !o->model ? 4
+                                                          : 0,
+                                       config, err);
         if (status == IJ_OK) status = body(b, config, user, err);
     }
     free(config);
@@ -123,11 +137,12 @@ static ij_status for_each_model(api_bench *b, ij_status (*body)(api_bench *b, co
 static void say_shapes(api_bench *b, const ij_train_config *config, const ij_batch_shape *shape) {
     uint32_t sequences = shape->batch * shape->blocks;
     double images = (double)shape->batch;
-    snprintf(b->summary->shapes, sizeof b->summary->shapes,
-             "%s, batch %u: rows of one batch of %s masks (seed 1), an image has %u patches, %.1f context, %.1f target, %.1f predictor rows",
-             config->model_name, shape->batch, masks_mode_name(config->masks.mode), shape->patches,
-             shape->context_offsets[shape->batch] / images, shape->target_offsets[sequences] / images,
-             shape->predictor_offsets[sequences] / images);
+    snprintf(
+        b->summary->shapes, sizeof b->summary->shapes,
+        "%s, batch %u: rows of one batch of %s masks (seed 1), an image has %u patches, %.1f context, %.1f target, %.1f predictor rows",
+        config->model_name, shape->batch, masks_mode_name(config->masks.mode), shape->patches,
+        shape->context_offsets[shape->batch] / images, shape->target_offsets[sequences] / images,
+        shape->predictor_offsets[sequences] / images);
 }
 
 /* ---- matmul ---- */
@@ -135,9 +150,9 @@ static void say_shapes(api_bench *b, const ij_train_config *config, const ij_bat
 /* A square one, then the layers of ViT-S on the tokens of 10 images of 196 patches and a tail: forward, backward to the input, backward
  * to the weight. */
 static const ij_product_shape small_table[] = {
-    {"square", "", OP_MATMUL_NT, 1024, 1024, 1024, 0}, {"qkv", "forward", OP_MATMUL_NT, 2000, 1152, 384, 0},
-    {"fc1", "forward", OP_MATMUL_NT, 2000, 1536, 384, 0}, {"fc2", "forward", OP_MATMUL_NT, 2000, 384, 1536, 0},
-    {"fc1", "to input", OP_MATMUL_NN, 2000, 384, 1536, 0}, {"fc2", "to input", OP_MATMUL_NN, 2000, 1536, 384, 0},
+    {"square", "", OP_MATMUL_NT, 1024, 1024, 1024, 0},      {"qkv", "forward", OP_MATMUL_NT, 2000, 1152, 384, 0},
+    {"fc1", "forward", OP_MATMUL_NT, 2000, 1536, 384, 0},   {"fc2", "forward", OP_MATMUL_NT, 2000, 384, 1536, 0},
+    {"fc1", "to input", OP_MATMUL_NN, 2000, 384, 1536, 0},  {"fc2", "to input", OP_MATMUL_NN, 2000, 1536, 384, 0},
     {"fc1", "to weight", OP_MATMUL_TN, 1536, 384, 2000, 0}, {"fc2", "to weight", OP_MATMUL_TN, 384, 1536, 2000, 0},
 };
 
@@ -146,13 +161,14 @@ typedef struct matmul_run {
     baseline *library;
 } matmul_run;
 
-static bool matmul_supports(const gpu_info *info, int kernel, gpu_element element) {
-    return matmul_bench_supports(info, (op_matmul_kernel)kernel, element);
+static bool matmul_supports(const gpu_device *device, int kernel, gpu_element element) {
+    return matmul_bench_supports(device, (op_matmul_kernel)kernel, element);
 }
 
 static ij_status emit_product(api_bench *b, const matmul_run *run, const char *model, const ij_product_shape *s, gpu_element element,
                               const bool *kernels, const matmul_bench_result *result, ij_error *err) {
-    double width = element == GPU_WORD ? 4 : 2, m = (double)s->m, n = (double)s->n, k = (double)s->k, flops = product_gflops(s->m, s->n, s->k);
+    double width = element == GPU_WORD ? 4 : 2, m = (double)s->m, n = (double)s->n, k = (double)s->k,
+           flops = product_gflops(s->m, s->n, s->k);
     if (result->library.seconds > 0) api_bench_raise(&b->summary->roof, element, flops / result->library.seconds);
     for (int i = 0; i < OP_MATMUL_KERNEL_COUNT; i++) {
         const matmul_bench_time *time = &result->kernels[i];
@@ -171,7 +187,8 @@ static ij_status emit_product(api_bench *b, const matmul_run *run, const char *m
                                .product = true};
         const char *const parts[] = {model, s->layer, s->part, form_names[s->form]};
         for (int w = 0; w < IJ_COUNT(parts); w++)
-            if (parts[w][0]) snprintf(row.name + strlen(row.name), sizeof row.name - strlen(row.name), "%s%s", row.name[0] ? " " : "", parts[w]);
+            if (parts[w][0])
+                snprintf(row.name + strlen(row.name), sizeof row.name - strlen(row.name), "%s%s", row.name[0] ? " " : "", parts[w]);
         snprintf(row.detail, sizeof row.detail, "%s", time->detail);
         if (time->seconds > 0) api_bench_raise(&b->summary->roof, element, flops / time->seconds);
         IJ_TRY(emit(b, &run->choice, &row, time->status, time->note, err));
@@ -188,7 +205,8 @@ static ij_status bench_products(api_bench *b, const matmul_run *run, const char 
             if (!run->choice.elements[e]) continue;
             IJ_TRY(usable(b, &run->choice, (gpu_element)e, OP_MATMUL_KERNEL_COUNT, matmul_supports, kernels, &any, err));
             if (!any) continue;
-            matmul_bench_desc desc = {shapes[i].form, shapes[i].m, shapes[i].n, shapes[i].k, (gpu_element)e, kernels, run->library, b->runs};
+            matmul_bench_desc desc = {shapes[i].form, shapes[i].m, shapes[i].n,  shapes[i].k,
+                                      (gpu_element)e, kernels,     run->library, b->runs};
             IJ_TRY(matmul_bench(b->device, &desc, &result, err));
             IJ_TRY(emit_product(b, run, model, &shapes[i], (gpu_element)e, kernels, &result, err));
         }
@@ -211,7 +229,8 @@ static ij_status run_matmul(api_bench *b, matmul_run *run, ij_error *err) {
     bool cpu = gpu_device_info(b->device)->kind == GPU_KIND_CPU;
     IJ_TRY(api_bench_roof(b, 0, err));
     if (o->m || o->n || o->k) {
-        ij_product_shape one[3] = {{"", "", OP_MATMUL_NT, 0, 0, 0, 0}, {"", "", OP_MATMUL_NN, 0, 0, 0, 0}, {"", "", OP_MATMUL_TN, 0, 0, 0, 0}};
+        ij_product_shape one[3] = {
+            {"", "", OP_MATMUL_NT, 0, 0, 0, 0}, {"", "", OP_MATMUL_NN, 0, 0, 0, 0}, {"", "", OP_MATMUL_TN, 0, 0, 0, 0}};
         for (int i = 0; i < 3; i++) one[i].m = o->m, one[i].n = o->n, one[i].k = o->k;
         return bench_products(b, run, "", one, 3, err);
     }
@@ -232,19 +251,22 @@ ij_status api_bench_matmul(api_bench *b, ij_error *err) {
     IJ_TRY(make_choice(o, names, OP_MATMUL_KERNEL_COUNT, &run.choice, err));
     IJ_TRY(baseline_open((baseline_kind)kind, o->baseline_library, gpu_device_info(b->device)->name, &run.library, err));
     if (run.library) snprintf(b->summary->baseline, sizeof b->summary->baseline, "%s", run.library->name);
-    ij_status status = run_matmul(b, &run, err);
+    ij_status status = begin_device(b, run.choice.elements, err);
+    if (status == IJ_OK) status = run_matmul(b, &run, err);
+    tune_disable(b->device);
     baseline_close(run.library);
     return status;
 }
 
 /* ---- attention ---- */
 
-static bool attention_supports(const gpu_info *info, int kernel, gpu_element element) {
-    return attention_bench_supports(info, (op_attention_kernel)kernel, element);
+static bool attention_supports(const gpu_device *device, int kernel, gpu_element element) {
+    return attention_bench_supports(device, (op_attention_kernel)kernel, element);
 }
 
-static ij_status emit_attention(api_bench *b, const choice *c, const char *model, const ij_attention_step *s, const attention_bench_desc *desc,
-                                op_attention_kernel kernel, const attention_bench_time *time, ij_error *err) {
+static ij_status emit_attention(api_bench *b, const choice *c, const char *model, const ij_attention_step *s,
+                                const attention_bench_desc *desc, op_attention_kernel kernel, const attention_bench_time *time,
+                                ij_error *err) {
     for (int backward = 0; backward <= !s->forward_only; backward++) {
         double flops, bytes;
         attention_bench_cost(desc, backward, &flops, &bytes);
@@ -296,7 +318,7 @@ static ij_status bench_model_attention(api_bench *b, const ij_train_config *conf
 ij_status api_bench_attention(api_bench *b, ij_error *err) {
     const char *names[OP_ATTENTION_KERNEL_COUNT];
     choice c = {0};
-    unsigned elements = 0;
+    unsigned elements = 1u << GPU_WORD;
     if (b->options->baseline && strcmp(b->options->baseline, "none") != 0) {
         ij_fail(err, IJ_ERROR_ARGUMENT, "attention has no baseline \"%s\": such a library multiplies matrices only", b->options->baseline);
         return ij_hint(err, "tools/baseline_pytorch.py --attention times PyTorch's fused attention at the same shapes");
@@ -304,6 +326,8 @@ ij_status api_bench_attention(api_bench *b, ij_error *err) {
     for (int i = 0; i < OP_ATTENTION_KERNEL_COUNT; i++) names[i] = attention_kernel_name((op_attention_kernel)i);
     IJ_TRY(make_choice(b->options, names, OP_ATTENTION_KERNEL_COUNT, &c, err));
     for (int e = GPU_WORD; e <= GPU_BF16; e++) elements |= c.elements[e] ? 1u << e : 0;
-    IJ_TRY(api_bench_roof(b, elements, err));
-    return for_each_model(b, bench_model_attention, &c, err);
+    ij_status status = begin_device(b, c.elements, err);
+    if (status == IJ_OK) status = api_bench_roof(b, elements, err);
+    tune_disable(b->device);
+    return status == IJ_OK ? for_each_model(b, bench_model_attention, &c, err) : status;
 }

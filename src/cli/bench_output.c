@@ -8,9 +8,7 @@
 
 static double per_second(double work, const ijepa_bench_row *row) { return row->milliseconds > 0 ? 1e3 * work / row->milliseconds : 0; }
 
-static double ratio_of(const ijepa_bench_row *row) {
-    return row->milliseconds > 0 ? row->baseline_milliseconds / row->milliseconds : 0;
-}
+static double ratio_of(const ijepa_bench_row *row) { return row->milliseconds > 0 ? row->baseline_milliseconds / row->milliseconds : 0; }
 
 /* ---- tab-separated ---- */
 
@@ -127,7 +125,8 @@ static void print_row(const bench_table *t, const ijepa_bench_row *row) {
         printf("%s  verified\n", t->baseline ? "  baseline  speed-up" : "");
     }
     snprintf(what, sizeof what, "%s", row->name);
-    if (t->kind == BENCH_MATMUL) snprintf(what, sizeof what, "%.120s %lldx%lldx%lld", row->name, (long long)row->m, (long long)row->n, (long long)row->k);
+    if (t->kind == BENCH_MATMUL)
+        snprintf(what, sizeof what, "%.120s %lldx%lldx%lld", row->name, (long long)row->m, (long long)row->n, (long long)row->k);
     printf("%-44s ", what);
     if (has_kernels(t)) printf("%-7s %-9s", row->element, row->kernel);
     if (row->milliseconds > 0)
@@ -196,7 +195,8 @@ static void print_bounds(const bench_table *t, const ijepa_bench_summary *s) {
         bool memory;
         double bound = ijepa_bench_bound(row, &s->roof, &memory);
         if (bound > 0)
-            printf("%-52s %-7s %-9s %7.1f%%  %-8s %s\n", row->name, row->element, row->kernel, 100 * bound, memory ? "memory" : "compute", row->detail);
+            printf("%-52s %-7s %-9s %7.1f%%  %-8s %s\n", row->name, row->element, row->kernel, 100 * bound, memory ? "memory" : "compute",
+                   row->detail);
     }
 }
 
@@ -207,7 +207,9 @@ static void print_step(const bench_table *t, const ijepa_bench_summary *s) {
         total += t->rows[i].milliseconds;
         if (t->rows[i].product) products += t->rows[i].milliseconds;
     }
-    if (t->count) printf("%-38s %5s %9s %6s %9s %8s %7s  %s%s\n", "op", "times", "ms", "share", "GFLOP/s", "GB/s", "of roof", "bound", t->verbose ? "    how" : "");
+    if (t->count)
+        printf("%-38s %5s %9s %6s %9s %8s %7s  %s%s\n", "op", "times", "ms", "share", "GFLOP/s", "GB/s", "of roof", "bound",
+               t->verbose ? "    how" : "");
     for (int i = 0; i < t->count; i++) {
         const ijepa_bench_row *row = &t->rows[i];
         bool memory;
@@ -224,7 +226,8 @@ static void print_step(const bench_table *t, const ijepa_bench_summary *s) {
     printf("\nprecision          %s\n", s->rungs);
     if (total > 0) printf("matrix products    %.1f %% of the time of all ops\n", 100 * products / total);
     printf("rows of an image   %.1f context, %.1f target\n", s->context_rows, s->target_rows);
-    printf("recorded           %d dispatches, %d barriers; %s of device memory\n", s->dispatches, s->barriers, text_bytes(s->device_bytes, bytes));
+    printf("recorded           %d dispatches, %d barriers; %s of device memory\n", s->dispatches, s->barriers,
+           text_bytes(s->device_bytes, bytes));
     if (!t->count) printf("This device has no timestamps: no time by op.\n");
 }
 

@@ -36,16 +36,15 @@ static int measure(const request *r, bench_table *t) {
         bench_finish(t, &summary, status == IJEPA_OK);
     errno = 0;
     if (t->tsv && !bench_tsv(t->tsv, t, &summary.roof)) return cannot_write(r->tsv);
-    if (r->png && t->count && ijepa_draw_bench(t->rows, t->count, &summary, r->png, &picture_err) != IJEPA_OK) return cli_fail(&picture_err);
+    if (r->png && t->count && ijepa_draw_bench(t->rows, t->count, &summary, r->png, &picture_err) != IJEPA_OK)
+        return cli_fail(&picture_err);
     return status == IJEPA_OK ? CLI_DONE : cli_fail(&err);
 }
 
 static int start(request *r, bench_kind kind) {
     ijepa_error err;
-    bench_table t = {.kind = kind,
-                     .json = r->json,
-                     .verbose = r->verbose,
-                     .baseline = r->options.baseline && strcmp(r->options.baseline, "none") != 0};
+    bench_table t = {
+        .kind = kind, .json = r->json, .verbose = r->verbose, .baseline = r->options.baseline && strcmp(r->options.baseline, "none") != 0};
     if (r->config_path && cli_config(r->config_path, &r->assignments, &r->options.config, &err) != IJEPA_OK) return cli_fail(&err);
     if (r->tsv && !(t.tsv = fopen(r->tsv, "w"))) {
         ijepa_config_destroy(r->options.config);
@@ -64,12 +63,14 @@ static int check(const request *r, bench_kind kind) {
     const char *what = kinds[kind];
     bool shapes = kind == BENCH_MATMUL || kind == BENCH_ATTENTION;
     if (kind == BENCH_STEP && !r->config_path) return cli_usage("bench", "step needs a configuration: ijepa bench step CONFIG.yaml");
-    if (kind == BENCH_OPS && r->config_path) return cli_usage("bench", "ops takes no configuration: \"%s\" is one word too many", r->config_path);
+    if (kind == BENCH_OPS && r->config_path)
+        return cli_usage("bench", "ops takes no configuration: \"%s\" is one word too many", r->config_path);
     if (!shapes && (o->model || o->element || o->kernel || o->baseline || o->batch))
         return cli_usage("bench", "%s has no --model, --batch, --element, --kernel or --baseline", what);
     if (r->assignments.count && !r->config_path) return cli_usage("bench", "--set changes a configuration, and none is given");
     if ((o->m || o->n || o->k) && !(o->m && o->n && o->k)) return cli_usage("bench", "--m, --n and --k go together");
-    if (o->m && (kind != BENCH_MATMUL || o->model || r->config_path)) return cli_usage("bench", "--m, --n and --k are a shape of matmul by themselves");
+    if (o->m && (kind != BENCH_MATMUL || o->model || r->config_path))
+        return cli_usage("bench", "--m, --n and --k are a shape of matmul by themselves");
     if (o->model && r->config_path) return cli_usage("bench", "--model and a configuration exclude each other");
     if (o->batch && !o->model) return cli_usage("bench", "--batch goes with --model");
     if (o->baseline_library && !o->baseline) return cli_usage("bench", "--baseline-library goes with --baseline");
@@ -86,10 +87,12 @@ static int run(const cli_environment *environment, int argc, char **argv) {
         {"--m", "M", "matmul: rows of the result, in all three forms", "a table of shapes", CLI_INTEGER, &o->m, 1},
         {"--n", "N", "matmul: columns of the result", NULL, CLI_INTEGER, &o->n, 1},
         {"--k", "K", "matmul: length of the sums", NULL, CLI_INTEGER, &o->k, 1},
-        {"--model", "NAME", "matmul, attention: shapes of a preset as published", "GPU: vit_base, vit_large, vit_huge", CLI_TEXT, &o->model, 0},
+        {"--model", "NAME", "matmul, attention: shapes of a preset as published", "GPU: vit_base, vit_large, vit_huge", CLI_TEXT, &o->model,
+         0},
         {"--batch", "N", "matmul, attention: images of a pass, with --model", "as published: 128", CLI_INTEGER, &batch, 1},
         {"--element", "E", "matmul, attention: f32, f16, bf16 or all", "f32", CLI_TEXT, &o->element, 0},
-        {"--kernel", "K", "matmul: auto, lane, tile, coopmat, coopmat2; attention: auto, row, coopmat; or all", "auto", CLI_TEXT, &o->kernel, 0},
+        {"--kernel", "K", "matmul: auto, lane, tile, coopmat, coopmat2; attention: auto, row, coopmat; or all", "auto", CLI_TEXT,
+         &o->kernel, 0},
         {"--baseline", "B", "matmul: openblas, cublas or none, loaded at run time, timed in turn", "none", CLI_TEXT, &o->baseline, 0},
         {"--baseline-library", "FILE", "the baseline's library", "the system's", CLI_TEXT, &o->baseline_library, 0},
         {"--op", "NAME", "ops: only those whose name contains this", "all", CLI_TEXT, &o->op, 0},
@@ -108,8 +111,8 @@ static int run(const cli_environment *environment, int argc, char **argv) {
     while (kind < CLI_COUNT(kinds) && strcmp(argv[1], kinds[kind]) != 0) kind++;
     if (kind == CLI_COUNT(kinds)) {
         const char *nearest = cli_nearest(argv[1], kinds, CLI_COUNT(kinds));
-        return cli_usage("bench", "no benchmark is called \"%s\"; %s%s", argv[1], nearest ? "did you mean " : "there are matmul, attention, ops, step",
-                         nearest ? nearest : "");
+        return cli_usage("bench", "no benchmark is called \"%s\"; %s%s", argv[1],
+                         nearest ? "did you mean " : "there are matmul, attention, ops, step", nearest ? nearest : "");
     }
     if (runs > 10000) return cli_usage("bench", "--runs %lld: it must be at most 10000", (long long)runs);
     if (batch > 65536) return cli_usage("bench", "--batch %lld: it must be at most 65536", (long long)batch);

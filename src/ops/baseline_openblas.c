@@ -80,7 +80,10 @@ ij_status baseline_openblas_open(const char *path, baseline **out, ij_error *err
     }
     const char *(*config)(void) = NULL;
     *(void **)&config = dlsym(o->library, "openblas_get_config");
-    snprintf(o->base.name, sizeof o->base.name, "%s, sgemm on the host", config ? config() : "CBLAS");
+    int length = 0, words = 0; /* "OpenBLAS 0.3.29" of a long line of options */
+    const char *text = config ? config() : "CBLAS";
+    while (text[length] && (text[length] != ' ' || ++words < 2)) length++;
+    snprintf(o->base.name, sizeof o->base.name, "%.*s, sgemm on the host", length, text);
     *out = &o->base;
     return IJ_OK;
 }

@@ -36,11 +36,8 @@ const char *attention_kernel_name(op_attention_kernel kernel) {
     return names[kernel];
 }
 
-bool attention_bench_supports(const gpu_info *info, op_attention_kernel kernel, gpu_element element) {
-    if (kernel != OP_ATTENTION_COOPMAT) return true;
-    bool found = false;
-    for (uint32_t i = 0; i < info->shape_count; i++) found |= info->shapes[i].element == element;
-    return found && element != GPU_WORD;
+bool attention_bench_supports(const gpu_device *device, op_attention_kernel kernel, gpu_element element) {
+    return kernel != OP_ATTENTION_COOPMAT || attention_rung_runs(device, element);
 }
 
 void attention_bench_cost(const attention_bench_desc *d, bool backward, double *flops, double *bytes) {
@@ -111,7 +108,8 @@ static ij_status verify(const bench *b, gpu_tensor tensor, int groups, const dou
     double rms = 0, bound = tolerance_of(b, groups == 3), rounding = d->element == GPU_WORD ? 0 : op_rounding(op_dtype_of(d->element));
     for (int64_t i = 0; i < numbers; i++) rms += reference[i] * reference[i] / (double)numbers;
     rms = sqrt(rms);
-    bench_matrix part = {.element = d->element, .columns = groups * b->dim, .row = (int64_t)gpu_row(d->element, (uint64_t)(groups * b->dim))};
+    bench_matrix part = {
+        .element = d->element, .columns = groups * b->dim, .row = (int64_t)gpu_row(d->element, (uint64_t)(groups * b->dim))};
     IJ_TRY(ij_alloc(&part.data, b->length_max, row_bytes, "rows", err));
     ij_status status = IJ_OK;
     for (int s = 0; s < CHECKED_SEQUENCES && status == IJ_OK; s++) {
@@ -123,9 +121,9 @@ static ij_status verify(const bench *b, gpu_tensor tensor, int groups, const dou
             double want = *reference++;
             double got = bench_matrix_at(&part, (int64_t)r, (int64_t)((g * d->heads + b->at_heads[h]) * d->head_dim + e));
             if (!(fabs(got - want) <= bound * (fabs(want) + rms) + rounding * fabs(want)))
-                status = ij_fail(err, IJ_ERROR_MISMATCH, "attention, kernel %s: %s row %llu, head %u, element %llu is %.9g, it should be %.9g",
-                                 whose, groups == 3 ? "dqkv" : "out", (unsigned long long)(first + r), b->at_heads[h],
-                                 (unsigned long long)e, got, want);
+                status = ij_fail(
+                    err, IJ_ERROR_MISMATCH, "attention, kernel %s: %s row %llu, head %u, element %llu is %.9g, it should be %.9g", whose,
+                    groups == 3 ? "dqkv" : "out", (unsigned long long)(first + r), b->at_heads[h], (unsigned long long)e, got, want);
         }
     }
     bench_matrix_free(&part);
@@ -163,13 +161,8 @@ static ij_status record(bench *b, op_attention_kernel kernel, ij_error *err) {
                                 .head_dim = d->head_dim,
                                 .kernel = kernel};
     op_attention_desc forward = {.shape = shape, .qkv = b->d_qkv, .out = b->d_out, .lse = b->d_lse};
-    op_attention_bwd_desc backward = {.shape = shape,
-                                      .qkv = b->d_qkv,
-                                      .out = b->d_out,
-                                      .lse = b->d_lse,
-                                      .dout = b->d_dout,
-                                      .delta = b->d_delta,
-                                      .dqkv = b->d_dqkv};
+    op_attention_bwd_desc backward = {
+        .shape = shape, .qkv = b->d_qkv, .out = b->d_out, .lse = b->d_lse, .dout = b->d_dout, .delta = b->d_delta, .dqkv = b->d_dqkv};
     IJ_TRY(gpu_program_create(b->device, "attention", true, &b->forward[kernel], err));
     IJ_TRY(op_attention(b->forward[kernel], &forward, err));
     IJ_TRY(gpu_program_finish(b->forward[kernel], err));
@@ -267,7 +260,8 @@ ij_status attention_bench(gpu_device *device, const attention_bench_desc *desc, 
         if (length > b.length_max) b.length_max = length;
     }
     memset(times, 0, OP_ATTENTION_KERNEL_COUNT * sizeof *times);
-    if (b.rows < 1 || desc->runs < 1) return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: %lld rows, %d runs", (long long)b.rows, desc->runs);
+    if (b.rows < 1 || desc->runs < 1)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: %lld rows, %d runs", (long long)b.rows, desc->runs);
     ij_status status = measure(&b, times, err);
     bench_free(&b);
     return status;

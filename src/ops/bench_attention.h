@@ -28,7 +28,7 @@ ij_status attention_bench(gpu_device *device, const attention_bench_desc *desc, 
 /* Flops and bytes that the definition needs: two products of each pair of rows forward, five backward; every tensor once. */
 void attention_bench_cost(const attention_bench_desc *desc, bool backward, double *flops, double *bytes);
 
-bool attention_bench_supports(const gpu_info *info, op_attention_kernel kernel, gpu_element element);
+bool attention_bench_supports(const gpu_device *device, op_attention_kernel kernel, gpu_element element);
 const char *attention_kernel_name(op_attention_kernel kernel); /* "auto", "row", "coopmat" */
 
 #endif

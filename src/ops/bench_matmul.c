@@ -8,6 +8,7 @@
 #include "ops/bench_matmul.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "ops/matmul_rungs.h"
 #include "philox.h"
 
 #include <math.h>
@@ -40,15 +41,10 @@ const char *matmul_kernel_name(op_matmul_kernel kernel) {
     return names[kernel];
 }
 
-bool matmul_bench_supports(const gpu_info *info, op_matmul_kernel kernel, gpu_element element) {
-    bool found = false;
-    if (kernel == OP_MATMUL_LANE) return element == GPU_WORD && info->kind == GPU_KIND_CPU;
-    if (kernel == OP_MATMUL_AUTO || kernel == OP_MATMUL_TILE) return true;
-    if (kernel == OP_MATMUL_COOPMAT)
-        for (uint32_t i = 0; i < info->shape_count; i++) found |= info->shapes[i].element == element;
-    else
-        for (uint32_t i = 0; i < info->flexible_count; i++) found |= info->flexible[i].element == element;
-    return found && element != GPU_WORD;
+bool matmul_bench_supports(const gpu_device *device, op_matmul_kernel kernel, gpu_element element) {
+    if (kernel == OP_MATMUL_AUTO) return true;
+    if (kernel == OP_MATMUL_LANE && gpu_device_info(device)->kind != GPU_KIND_CPU) return false;
+    return matmul_rung_runs(device, kernel, element);
 }
 
 static void product_free(product *p) {
@@ -260,7 +256,9 @@ ij_status matmul_bench(gpu_device *device, const matmul_bench_desc *desc, matmul
     product p = {.desc = desc,
                  .device = device,
                  .result = desc->form == OP_MATMUL_TN ? GPU_WORD : desc->element,
-                 .repeats = gpu_device_info(device)->kind == GPU_KIND_CPU || repeats < 1 ? 1 : repeats > REPEATS_MAX ? REPEATS_MAX : (int)repeats};
+                 .repeats = gpu_device_info(device)->kind == GPU_KIND_CPU || repeats < 1 ? 1
+                            : repeats > REPEATS_MAX                                      ? REPEATS_MAX
+                                                                                         : (int)repeats};
     ij_status status = measure(&p, out, err);
     if (desc->library) desc->library->unload(desc->library);
     product_free(&p);

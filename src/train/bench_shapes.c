@@ -33,7 +33,8 @@ ij_status ij_batch_shape_draw(const ij_train_config *config, ij_batch_shape *out
     masks_config masks = config->masks;
     masks.grid_h = ij_grid_height(&config->model), masks.grid_w = ij_grid_width(&config->model);
     masks_defaults(&masks);
-    *out = (ij_batch_shape){.batch = (uint32_t)config->batch, .blocks = (uint32_t)masks.blocks, .patches = (uint32_t)ij_patches(&config->model)};
+    *out = (ij_batch_shape){
+        .batch = (uint32_t)config->batch, .blocks = (uint32_t)masks.blocks, .patches = (uint32_t)ij_patches(&config->model)};
     IJ_TRY(masks_check(&masks, err));
     int64_t images = out->batch + (int64_t)1, blocks = (int64_t)out->batch * out->blocks + 1;
     IJ_TRY(ij_alloc(&out->full_offsets, 2 * images + 2 * blocks, 4, "offsets", err));
@@ -54,7 +55,8 @@ typedef struct list {
 } list;
 
 /* A layer [in] -> [out] over `rows` tokens, `count` times; backward to the input only where something is before it. */
-static void add_layer(list *l, const char *layer, const char *part, int64_t rows, int in, int out, int count, bool backward, bool to_input) {
+static void add_layer(list *l, const char *layer, const char *part, int64_t rows, int in, int out, int count, bool backward,
+                      bool to_input) {
     l->at[l->count++] = (ij_product_shape){layer, part, OP_MATMUL_NT, rows, out, in, count};
     if (backward && to_input) l->at[l->count++] = (ij_product_shape){layer, part, OP_MATMUL_NN, rows, in, out, count};
     if (backward) l->at[l->count++] = (ij_product_shape){layer, part, OP_MATMUL_TN, out, in, rows, count};

@@ -101,8 +101,8 @@ static void draw_panel(sheet *s, int element, int left, int width) {
         ij_picture_fill(&s->picture, left, y, length > 1 ? length : 1, BAR - 2, palette[kernel], 1);
         snprintf(text, sizeof text, "%.2f", m->ratio);
         bool inside = length > width - 40;
-        ij_picture_text(&s->picture, (float)(left + length + (inside ? -4 : 4)), (float)(y + BAR - 3), 7, inside ? IJ_ALIGN_RIGHT : IJ_ALIGN_LEFT,
-                        inside ? 0xffffff : PALE, text);
+        ij_picture_text(&s->picture, (float)(left + length + (inside ? -4 : 4)), (float)(y + BAR - 3), 7,
+                        inside ? IJ_ALIGN_RIGHT : IJ_ALIGN_LEFT, inside ? 0xffffff : PALE, text);
     }
     ij_picture_fill(&s->picture, left + (int)(width / s->ratio_max), top, 2, height, INK, 0.8f);
     ij_picture_fill(&s->picture, left, top, 1, height, PALE, 1);
@@ -119,11 +119,10 @@ static void legend(sheet *s, float right, float y) {
 }
 
 static void draw_bars(sheet *s) {
-    char title[400];
+    char title[480];
     int room = WIDTH - LABEL_WIDTH - MARGIN, each = room / s->panel_count, drawn = 0;
-    snprintf(title, sizeof title, "Speed against %.200s (1 = as fast, longer is better)", s->from->baseline);
-    ij_picture_text(&s->picture, MARGIN, 32, 12, IJ_ALIGN_LEFT, INK, title);
-    snprintf(title, sizeof title, "on %.250s", s->from->device);
+    ij_picture_text(&s->picture, MARGIN, 32, 12, IJ_ALIGN_LEFT, INK, "Speed against the baseline: 1 is as fast, longer is better");
+    snprintf(title, sizeof title, "%.250s against %.150s", s->from->device, s->from->baseline);
     ij_picture_text(&s->picture, MARGIN, 56, 10, IJ_ALIGN_LEFT, PALE, title);
     legend(s, WIDTH - MARGIN, 56);
     for (int i = 0; i < s->name_count; i++)
@@ -197,7 +196,8 @@ static void plot_grid(sheet *s, const plot *p) {
         }
     ij_picture_fill(&s->picture, (int)p->left, (int)(p->top + p->height), (int)p->width, 1, PALE, 1);
     ij_picture_fill(&s->picture, (int)p->left, (int)p->top, 1, (int)p->height, PALE, 1);
-    ij_picture_text(&s->picture, p->left + p->width / 2, p->top + p->height + 40, 10, IJ_ALIGN_CENTER, INK, "FLOP per byte (each tensor moved once)");
+    ij_picture_text(&s->picture, p->left + p->width / 2, p->top + p->height + 40, 10, IJ_ALIGN_CENTER, INK,
+                    "FLOP per byte (each tensor moved once)");
 }
 
 /* The slope of memory up to the highest roof, and a flat line from it for each element. */
@@ -219,7 +219,7 @@ static void draw_roofs(sheet *s, const plot *p) {
     ij_point slope[2] = {place(p, start, memory * start), place(p, fmin(end, highest / memory), fmin(highest, memory * end))};
     if (!(highest > 0) || slope[1].x < slope[0].x) return;
     ij_picture_polyline(&s->picture, slope, 2, 1.6f, PALE, 1);
-    snprintf(text, sizeof text, "memory %.3g GB/s", 1e-9 * memory);
+    snprintf(text, sizeof text, 1e-9 * memory < 99.5 ? "memory %.1f GB/s" : "memory %.0f GB/s", 1e-9 * memory);
     ij_picture_text(&s->picture, slope[0].x + 14, slope[0].y + 4, 9, IJ_ALIGN_LEFT, PALE, text);
 }
 
