@@ -88,7 +88,7 @@ void main() {
         stage_passing(MATRIX_K, MATRIX_V, key);
         barrier();
         FRAGMENT_B b;
-        [[unroll]] for (uint n = 0; busy && n < BLOCK / N; n++) {
+        if (busy) [[unroll]] for (uint n = 0; n < BLOCK / N; n++) {
             FRAGMENT_SUM s = FRAGMENT_SUM(0);
             [[unroll]] for (uint k = 0; k < WIDTH / K; k++) {
                 coopMatLoad(b, staged, n * N * STAGED_ROW + k * K / 8, STAGED_ROW, COLUMN_MAJOR);
@@ -103,7 +103,7 @@ void main() {
         FRAGMENT_SUM s;
         coopMatLoad(s, scores, at_scores, SCORES_ROW, ROW_MAJOR);
         [[unroll]] for (uint n = 0; n < WIDTH / N; n++) sums[n] = sums[n] * s;
-        [[unroll]] for (uint k = 0; busy && k < BLOCK / K; k++) {
+        if (busy) [[unroll]] for (uint k = 0; k < BLOCK / K; k++) {
             FRAGMENT_A p;
             coopMatLoad(p, rounded, at_rounded + k * K / 8, ROUNDED_ROW, ROW_MAJOR);
             [[unroll]] for (uint n = 0; n < WIDTH / N; n++) {

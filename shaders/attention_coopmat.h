@@ -78,7 +78,8 @@ bool locate() {
     return owned_first < count;
 }
 
-/* A subgroup whose rows are all behind the end only stages. */
+/* A subgroup whose rows are all behind the end leaves the products out, but comes to every barrier: software drivers make one of the whole
+ * workgroup from a subgroup's, and are right only where all of it comes. */
 bool subgroup_busy() { return owned_first + gl_SubgroupID * M < count; }
 
 /* The row of the whole tensor that is row r of this subgroup; whether there is one. */

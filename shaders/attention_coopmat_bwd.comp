@@ -122,7 +122,7 @@ float row_delta() {
 
 /* sums += rounded x the matrix that is staged at `where`. */
 #define ADD_PRODUCT(sums, where)                                        \
-    [[unroll]] for (uint k = 0; k < BLOCK / K; k++) {                   \
+    if (busy) [[unroll]] for (uint k = 0; k < BLOCK / K; k++) {         \
         FRAGMENT_A a;                                                   \
         FRAGMENT_B b;                                                   \
         LOAD_ROUNDED(a, k);                                             \
@@ -190,11 +190,10 @@ void main() {
         stage_statistics(passing);
 #endif
         barrier();
-
         FRAGMENT_SUM s, dp;
 #ifdef DKV
         vec4 p[UNIT_VEC4];
-        [[unroll]] for (uint n = 0; n < BLOCK / N; n++) {
+        if (busy) [[unroll]] for (uint n = 0; n < BLOCK / N; n++) {
             TAKE_PRODUCT(s, first, 0, n);
             STORE_SCORES(s, n);
         }
@@ -202,7 +201,7 @@ void main() {
         probabilities(p);
         subgroup_sync();
         ADD_PRODUCT(dv, SECOND);
-        [[unroll]] for (uint n = 0; n < BLOCK / N; n++) {
+        if (busy) [[unroll]] for (uint n = 0; n < BLOCK / N; n++) {
             TAKE_PRODUCT(dp, second, SECOND, n);
             STORE_SCORES(dp, n);
         }
@@ -211,7 +210,7 @@ void main() {
         subgroup_sync();
         ADD_PRODUCT(dk, 0);
 #else
-        [[unroll]] for (uint n = 0; n < BLOCK / N; n++) {
+        if (busy) [[unroll]] for (uint n = 0; n < BLOCK / N; n++) {
             TAKE_PRODUCT(s, first, 0, n);
             TAKE_PRODUCT(dp, second, SECOND, n);
             for (int i = 0; i < s.length(); i++) s[i] = exp2(min(s[i] * push.scale_log2 - row_lse[i], 0.0)) * (dp[i] - row_d[i]);
@@ -223,7 +222,6 @@ void main() {
         ADD_PRODUCT(dq, 0);
 #endif
     }
-
     subgroup_sync();
 #ifdef DKV
     WRITE_ROWS(dk, MATRIX_K, push.scale);

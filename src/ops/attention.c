@@ -101,7 +101,8 @@ static bool layout_fits(const gpu_info *info, const coopmat_layout *l) {
            f->n % 8 == 0 && f->k % 8 == 0 && l->subgroups * l->lanes <= info->invocations_max && shared_bytes(l) <= info->shared_bytes;
 }
 
-static bool choose_layout(const gpu_info *info, const op_attention_shape *shape, gpu_element element, coopmat_layout *out) {
+static bool choose_layout(const gpu_info *info, const op_attention_shape *shape, attention_pass pass, gpu_element element,
+                          coopmat_layout *out) {
     if (element == GPU_WORD || shape->head_dim % 8 != 0 || shape->head_dim > ATTENTION_COOPMAT_HEAD_DIM_MAX) return false;
     if (!(element == GPU_BF16 ? info->bf16 : info->f16)) return false;
     /* Intel's fragments want the smallest subgroup there is; elsewhere 32 lanes, with which AMD's need fewer registers than with 64. */
@@ -112,8 +113,10 @@ static bool choose_layout(const gpu_info *info, const op_attention_shape *shape,
         const gpu_matrix_shape *f = &info->shapes[i];
         if (f->element != element) continue;
         uint32_t width = round_up(shape->head_dim, f->n > f->k ? f->n : f->k);
-        /* A software driver unrolls all products of a block to scalar code: with 32 rows it compiles for a minute. */
-        for (uint32_t block = info->kind != GPU_KIND_CPU ? 32 : width <= 32 ? 16 : 8; block >= 8; block /= 2) {
+        /* dkv has the most to keep: above 80, 32 rows made RDNA 3 spill. A software driver unrolls all products of a block to scalar
+         * code: with 32 rows it compiles for a minute. */
+        uint32_t block_max = info->kind == GPU_KIND_CPU ? (width <= 32 ? 16 : 8) : pass == ATTENTION_DKV && width > 80 ? 16 : 32;
+        for (uint32_t block = block_max; block >= 8; block /= 2) {
             uint32_t subgroups = 4;
             while (subgroups * f->m > 2 * block) subgroups /= 2;
             coopmat_layout l = {*f, width, lanes, subgroups, block};
@@ -153,7 +156,7 @@ bool op_attention_supported(const gpu_device *device, const op_attention_shape *
     coopmat_layout l;
     const char *shader = element == GPU_BF16 ? "attention_coopmat_dq_bf16" : "attention_coopmat_dq_f16";
     return shape->kernel != OP_ATTENTION_COOPMAT ||
-           (gpu_shader_exists(shader) && choose_layout(gpu_device_info(device), shape, element, &l));
+           (gpu_shader_exists(shader) && choose_layout(gpu_device_info(device), shape, ATTENTION_DKV, element, &l));
 }
 
 /* The kernel that a shape gets. */
@@ -169,7 +172,7 @@ static ij_status choose(gpu_device *device, const op_attention_shape *shape, att
         return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: this device has no matrices of a subgroup for heads of %u elements of this kind",
                        shape->head_dim);
     coopmat_layout l;
-    if (asked.kernel == OP_ATTENTION_COOPMAT && choose_layout(gpu_device_info(device), shape, element, &l))
+    if (asked.kernel == OP_ATTENTION_COOPMAT && choose_layout(gpu_device_info(device), shape, pass, element, &l))
         plan_coopmat(shape, pass, element, &l, plan);
     else
         plan_rows(gpu_device_info(device), shape, pass, element, plan);

@@ -6,15 +6,17 @@
 
 #include <math.h>
 
-/* Shapes that every kernel has, and those of the row kernels alone: head dims that are no multiple of 8, and above 96. */
-#define CASES_SHARED(T, K)                                                                                                                 \
+/* Shapes that every kernel has, and those of the row kernels alone: head dims that are no multiple of 8, and above 96. WIDE_LARGE:
+ * whether heads from 64 on count as large. On matrices they do: a software driver makes so much scalar code of them that it compiles for
+ * half a minute. */
+#define CASES_SHARED(T, K, WIDE_LARGE)                                                                                                     \
     {.name = "one_row", .dims = {1, 8, 2, 2, 1, 5}, .reals = {0, T, K}},                                                                   \
         {.name = "primes", .dims = {5, 24, 4, 4, 13, 0, 3, 31}, .reals = {0, T, K}},                                                       \
         {.name = "dim_16", .dims = {1, 16, 3, 3, 9, 1, 20}, .reals = {0, T, K}},                                                           \
         {.name = "dim_32", .dims = {3, 32, 4, 4, 33, 0, 64, 2}, .reals = {0, T, K}},                                                       \
-        {.name = "dim_64", .dims = {3, 64, 3, 3, 70, 1, 8}, .reals = {0, T, K}},                                                           \
-        {.name = "dim_80", .dims = {2, 80, 3, 3, 5, 0, 37}, .reals = {0, T, K}},                                                           \
-        {.name = "dim_88", .dims = {1, 88, 2, 2, 6, 29}, .reals = {0, T, K}},                                                              \
+        {.name = "dim_64", .dims = {3, 64, 3, 3, 70, 1, 8}, .reals = {0, T, K}, .large = WIDE_LARGE},                                      \
+        {.name = "dim_80", .dims = {2, 80, 3, 3, 5, 0, 37}, .reals = {0, T, K}, .large = WIDE_LARGE},                                      \
+        {.name = "dim_88", .dims = {1, 88, 2, 2, 6, 29}, .reals = {0, T, K}, .large = WIDE_LARGE},                                         \
         {.name = "vit_192_heads_6", .dims = {6, 32, 32, 1, 64}, .reals = {0, T, K}, .large = true},                                        \
         {.name = "vit_192_heads_3", .dims = {3, 64, 32, 1, 64}, .reals = {0, T, K}, .large = true},                                        \
         {.name = "context", .dims = {6, 32, 32, 8, 14, 22, 9, 31, 17, 38, 11, 26}, .reals = {0, T, K}, .large = true},                     \
@@ -38,10 +40,10 @@
 
 /* Blocks and fragments that are filled to the last row, and one row more. */
 #define CASES_COOPMAT(T)                                                                                                                   \
-    {.name = "blocks", .dims = {1, 64, 5, 5, 32, 33, 64, 65, 31}, .reals = {0, T, OP_ATTENTION_COOPMAT}},                                  \
+    {.name = "blocks", .dims = {1, 32, 5, 5, 32, 33, 64, 65, 31}, .reals = {0, T, OP_ATTENTION_COOPMAT}},                                  \
         {.name = "ragged_24", .dims = {3, 24, 5, 5, 1, 7, 0, 33, 64}, .reals = {0, T, OP_ATTENTION_COOPMAT}},                              \
         {.name = "empty_batch_end", .dims = {1, 40, 4, 4, 3, 6, 0, 0}, .reals = {0, T, OP_ATTENTION_COOPMAT}}, {                           \
-        .name = "dim_96", .dims = {2, 96, 3, 3, 23, 1, 6}, .reals = { 0, T, OP_ATTENTION_COOPMAT }                                         \
+        .name = "dim_96", .dims = {2, 96, 3, 3, 23, 1, 6}, .reals = {0, T, OP_ATTENTION_COOPMAT}, .large = true                            \
     }
 
 /* What is trained: a target encoder of ViT-B and of ViT-H, a context, and predictors. */
@@ -52,10 +54,10 @@
         .name = "vit_h_predictor", .dims = {16, 24, 8, 4, 103, 249, 181, 140}, .reals = {0, T, K}, .large = true                           \
     }
 
-#define ROWS_OF(T) {CASES_SHARED(T, OP_ATTENTION_ROW), CASES_ROW(T), CASES_PRODUCTION(T, OP_ATTENTION_ROW)}
+#define ROWS_OF(T) {CASES_SHARED(T, OP_ATTENTION_ROW, false), CASES_ROW(T), CASES_PRODUCTION(T, OP_ATTENTION_ROW)}
 static const op_case cases[] = ROWS_OF(OP_F32), cases_f16[] = ROWS_OF(OP_F16), cases_bf16[] = ROWS_OF(OP_BF16);
 
-#define COOPMAT_OF(T) {CASES_SHARED(T, OP_ATTENTION_COOPMAT), CASES_COOPMAT(T), CASES_PRODUCTION(T, OP_ATTENTION_COOPMAT)}
+#define COOPMAT_OF(T) {CASES_SHARED(T, OP_ATTENTION_COOPMAT, true), CASES_COOPMAT(T), CASES_PRODUCTION(T, OP_ATTENTION_COOPMAT)}
 static const op_case coopmat_f16[] = COOPMAT_OF(OP_F16), coopmat_bf16[] = COOPMAT_OF(OP_BF16);
 
 static op_dtype dtype_of(const op_case *c) { return (op_dtype)c->reals[1]; }
