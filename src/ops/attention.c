@@ -3,6 +3,7 @@
 #include "shaders/attention.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ typedef struct attention_plan {
     gpu_kernel_desc kernel;
     gpu_dispatch_desc dispatch;
     struct attention_push push;
+    char detail[80]; /* for the report */
 } attention_plan;
 
 static ij_status check_shape(const gpu_info *info, const op_attention_shape *shape, ij_error *err) {
@@ -143,13 +145,8 @@ static void plan_coopmat(const op_attention_shape *shape, attention_pass pass, g
     plan->kernel.subgroup_size = l->lanes;
     plan->kernel.full_subgroups = true;
     plan->dispatch.groups[0] = op_groups(shape->length_max, l->subgroups * l->fragment.m);
-}
-
-bool attention_rung_trusted(gpu_device *device, gpu_element element) {
-    const gpu_info *info = gpu_device_info(device);
-    for (uint32_t i = 0; i < info->shape_count; i++)
-        if (info->shapes[i].element == element) return info->kind != GPU_KIND_CPU;
-    return false;
+    snprintf(plan->detail, sizeof plan->detail, "coopmat %ux%u, fragment %ux%ux%u", l->subgroups * l->fragment.m, l->block, l->fragment.m,
+             l->fragment.n, l->fragment.k);
 }
 
 bool op_attention_supported(const gpu_device *device, const op_attention_shape *shape, gpu_element element) {
@@ -196,6 +193,7 @@ static ij_status record(gpu_program *program, const op_attention_shape *shape, a
     gpu_dispatch_desc *dispatch = &plan.dispatch;
     estimate(shape, pass, element, dispatch);
     dispatch->label = plan.kernel.shader;
+    dispatch->detail = plan.detail;
     dispatch->push = &plan.push;
     dispatch->push_bytes = sizeof plan.push;
     dispatch->groups[1] = shape->heads;

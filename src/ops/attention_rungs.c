@@ -2,12 +2,10 @@
 #include "ops/attention.h"
 #include "ops/device_state.h"
 
+/* A CPU driver runs matrices lane by lane: the row kernels are faster there. */
 bool attention_rung_runs(const gpu_device *device, gpu_element element) {
-    const gpu_info *info = gpu_device_info(device);
-    for (uint32_t i = 0; i < info->shape_count; i++)
-        if (info->shapes[i].element == element)
-            return gpu_shader_exists(element == GPU_BF16 ? "attention_coopmat_fwd_bf16" : "attention_coopmat_fwd_f16");
-    return false;
+    const op_attention_shape usual = {.heads = 1, .head_dim = 64, .kernel = OP_ATTENTION_COOPMAT};
+    return gpu_device_info(device)->kind != GPU_KIND_CPU && op_attention_supported(device, &usual, element);
 }
 
 bool attention_rung_trusted(gpu_device *device, gpu_element element) {
