@@ -21,7 +21,7 @@
 
 layout(local_size_x = PATCHES_LANES) in;
 layout(constant_id = 0) const uint ELEMENT = ELEMENT_WORD; /* of rows */
-layout(constant_id = 1) const bool EVEN = true;            /* the patch's side; for 16 bits */
+layout(constant_id = 1) const bool EVEN = true;            /* the patch's side, or not 16 bits */
 layout(push_constant) uniform Push { patches_push push; };
 
 layout(binding = 0) readonly restrict buffer Pixels { uint pixels[]; };        /* u8 as words */
@@ -100,7 +100,8 @@ void write_pixel(uint image, uint y, uint x, vec3 value) {
 /* Odd patches in 16 bits. */
 void or_pixel(uint image, uint y, uint x, vec3 value) {
     uint area = push.patch_size * push.patch_size, at = place(image, y, x, half_row(push.channels * area));
-    for (uint c = 0; c < push.channels; c++, at += area) atomicOr(rows_half[at / 2], pack_half(ELEMENT, vec2(value[c], 0)) << 16 * (at & 1));
+    for (uint c = 0; c < push.channels; c++, at += area)
+        atomicOr(rows_half[at / 2], pack_half(ELEMENT, vec2(value[c], 0)) << 16 * (at & 1));
 }
 
 /* Even patches in 16 bits: words of the workgroup's pixels, whose values are in the stage; behind a row's last word, its padding. */

@@ -64,7 +64,7 @@ expect 2 'there are f32, f16, bf16, auto' replay x --precision f8
 # ---- the world's errors: one line, exit 1 ----
 expect 1 '^ijepa: missing.yaml: ' train missing.yaml
 expect 1 'no device' devices --device 'no such device'
-expect 1 'nothing that can be switched off' replay "$data/step.safetensors" --off coopmat,tensor
+expect 1 "nothing that can be switched off" tune "$configs/photos.yaml" --off coopmat,tensor
 expect 1 'meta.precision' train "$configs/photos.yaml" --precision f8
 expect 1 'did you mean|data.batch_size' train "$configs/photos.yaml" --set data.batchsize=3
 expect 1 'expected' train "$configs/photos.yaml" --set data.batch_size=many

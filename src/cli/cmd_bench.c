@@ -102,6 +102,7 @@ static int run(const cli_environment *environment, int argc, char **argv) {
         {"--png", "FILE", "draw them: speed against the baseline, and the roofline", NULL, CLI_TEXT, &r.png, 0},
         {"--verbose", NULL, "say how each was computed, and what bounds it", NULL, CLI_FLAG, &r.verbose, 0},
         CLI_OPTION_DEVICE(common),
+        CLI_OPTION_OFF(common),
         CLI_OPTION_VALIDATION(common),
         CLI_OPTION_JSON(common),
     };

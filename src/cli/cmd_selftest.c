@@ -72,6 +72,7 @@ static int run(const cli_environment *environment, int argc, char **argv) {
         {"--small", NULL, "leave out the large cases (slow devices)", NULL, CLI_FLAG, &small, 0},
         {"--verbose", NULL, "list every case", NULL, CLI_FLAG, &verbose, 0},
         CLI_OPTION_DEVICE(common),
+        CLI_OPTION_OFF(common),
         CLI_OPTION_VALIDATION(common),
         CLI_OPTION_JSON(common),
     };

@@ -18,11 +18,11 @@ ij_status op_patches(gpu_program *program, const patches_desc *desc, gpu_tensor 
         (uint32_t)desc->image_h, (uint32_t)desc->image_w, (uint32_t)desc->patch, (uint32_t)desc->channels, (uint32_t)(pixels.bytes / 4),
         desc->mean[0],           desc->mean[1],           desc->mean[2],         1 / desc->std[0],         1 / desc->std[1],
         1 / desc->std[2]};
-    bool half = rows.element != GPU_WORD, even = desc->patch % 2 == 0;
+    bool half = rows.element != GPU_WORD, even = !half || desc->patch % 2 == 0;
     uint64_t row_elements = (uint64_t)desc->channels * (uint64_t)desc->patch * (uint64_t)desc->patch;
     uint64_t rows_bytes = gpu_matrix_bytes(rows.element, (uint64_t)(outputs / (double)row_elements), row_elements);
     assert(rows.bytes >= rows_bytes);
-    if (half && !even) { /* halves of words are set one by one */
+    if (!even) { /* halves of words are set one by one */
         gpu_tensor written = rows;
         written.bytes = rows_bytes;
         IJ_TRY(gpu_fill(program, written, 0, err));
