@@ -100,12 +100,17 @@ find_cublas() { # the folder it is in
 }
 
 setup() { # sets ijepa, data, pytorch, cublas; the environment for a driver that the loader would not find by itself
-    local manifest
+    local manifest folder
     data=$fashion
+    for folder in /usr/local/nvidia/lib64 /usr/local/nvidia/lib; do # where containers get the driver
+        [ ! -d $folder ] || export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder"
+    done
     if [ -x $portable/ijepa ]; then
-        ijepa=$PWD/$portable/ijepa
+        # What was taken along is for this program alone: Python has libraries of its own.
+        ijepa=$work/ijepa
+        printf '#!/bin/sh\nLD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}%s/lib" exec %s/ijepa "$@"\n' "$PWD/$portable" "$PWD/$portable" >"$ijepa"
+        chmod +x "$ijepa"
         [ -e $data/train-images-idx3-ubyte.gz ] || data=$PWD/$portable/data
-        export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$PWD/$portable/lib"
     else
         { cmake -G Ninja -B build/report -DCMAKE_BUILD_TYPE=Release -DIJ_TESTS=OFF && ninja -C build/report; } >"$work/build.log" 2>&1 || { tail -20 "$work/build.log"; exit 1; }
         ijepa=$PWD/build/report/ijepa
