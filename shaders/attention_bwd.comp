@@ -18,7 +18,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #define PARTIALS 2
-#include "attention.h"
+#include "attention_row.h"
 
 layout(binding = 0) readonly restrict buffer QKV { ROW_VEC4 qkv[]; };     /* [rows, 3 (q k v), heads, head_dim / 4] */
 layout(binding = 1) readonly restrict buffer Offsets { uint offsets[]; }; /* [sequences + 1] */

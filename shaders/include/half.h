@@ -18,12 +18,11 @@
 
 uint half_row(uint columns) { return (columns + 7) & ~7u; } /* elements from row to row */
 
-/* f32 bits rounded to `drop` fewer digits of the mantissa; infinities stay, NaNs stay NaN. */
+/* f32 bits rounded to `drop` fewer digits of the mantissa. A carry out of the mantissa is the next exponent, infinity included; only a
+ * NaN could be carried away, so it becomes the plain one. */
 uvec2 round_bits(uvec2 bits, uint drop) {
-    uvec2 odd = (bits >> drop) & 1u;
-    uvec2 rounded = bits + (odd + ((1u << (drop - 1)) - 1u));
-    bvec2 special = equal(bits & 0x7f800000u, uvec2(0x7f800000u));
-    return mix(rounded, bits | mix(uvec2(0), uvec2(0x400000u), notEqual(bits & 0x7fffffu, uvec2(0))), special) & ~((1u << drop) - 1u);
+    uvec2 rounded = (bits + (((bits >> drop) & 1u) + ((1u << (drop - 1)) - 1u))) & ~((1u << drop) - 1u);
+    return mix(rounded, uvec2(0x7fc00000u), greaterThan(bits & 0x7fffffffu, uvec2(0x7f800000u)));
 }
 
 /* Two elements in a word, the first in the lower half. */

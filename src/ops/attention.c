@@ -77,6 +77,108 @@ static void plan_rows(const gpu_info *info, const op_attention_shape *shape, att
     plan->dispatch.groups[0] = op_groups(shape->length_max, lanes / split);
 }
 
+/* Which fragments to use and how much of a sequence a workgroup takes; false: the device has no fragments, or shared memory, for it.
+ *
+ * A block of 32 rows that pass by and four subgroups, of 16 rows each mostly: 24 to 28 KiB for heads of 64 to 96, so that several workgroups
+ * share a core. Sequences are short and many: more rows a workgroup would leave more of its last one idle. */
+typedef struct coopmat_layout {
+    gpu_matrix_shape fragment;
+    uint32_t width, lanes, subgroups, block;
+} coopmat_layout;
+
+static uint32_t round_up(uint32_t n, uint32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+/* As in shaders/attention_coopmat*.comp, the largest of them. */
+static uint32_t shared_bytes(const coopmat_layout *l) {
+    uint32_t owned = l->subgroups * l->fragment.m;
+    return 16 * (2 * l->block * (l->width / 8 + 1) + owned * (l->block / 4 + 1 + l->block / 8 + 1)) + 4 * l->subgroups * l->lanes +
+           8 * l->block;
+}
+
+static bool layout_fits(const gpu_info *info, const coopmat_layout *l) {
+    const gpu_matrix_shape *f = &l->fragment;
+    return l->lanes % f->m == 0 && l->block % f->n == 0 && l->block % f->k == 0 && l->block / 8 % (l->lanes / f->m) == 0 && f->m % 8 == 0 &&
+           f->n % 8 == 0 && f->k % 8 == 0 && l->subgroups * l->lanes <= info->invocations_max && shared_bytes(l) <= info->shared_bytes;
+}
+
+static bool choose_layout(const gpu_info *info, const op_attention_shape *shape, attention_pass pass, gpu_element element,
+                          coopmat_layout *out) {
+    if (element == GPU_WORD || shape->head_dim % 8 != 0 || shape->head_dim > ATTENTION_COOPMAT_HEAD_DIM_MAX) return false;
+    if (!(element == GPU_BF16 ? info->bf16 : info->f16)) return false;
+    /* Intel's fragments want the smallest subgroup there is; elsewhere 32 lanes, with which AMD's need fewer registers than with 64. */
+    bool smallest = info->vendor == 0x8086;
+    uint32_t lanes = smallest ? info->subgroup_min : info->subgroup_min <= 32 && info->subgroup_max >= 32 ? 32 : info->subgroup_size;
+    bool found = false;
+    for (uint32_t i = 0; i < info->shape_count; i++) {
+        const gpu_matrix_shape *f = &info->shapes[i];
+        if (f->element != element) continue;
+        uint32_t width = round_up(shape->head_dim, f->n > f->k ? f->n : f->k);
+        /* dkv has the most to keep: above 80, 32 rows made RDNA 3 spill. A software driver unrolls all products of a block to scalar
+         * code: with 32 rows it compiles for a minute. */
+        uint32_t block_max = info->kind == GPU_KIND_CPU ? (width <= 32 ? 16 : 8) : pass == ATTENTION_DKV && width > 80 ? 16 : 32;
+        for (uint32_t block = block_max; block >= 8; block /= 2) {
+            uint32_t subgroups = 4;
+            while (subgroups * f->m > 2 * block) subgroups /= 2;
+            coopmat_layout l = {*f, width, lanes, subgroups, block};
+            if (!subgroups || !layout_fits(info, &l)) continue;
+            /* 16 x 16 x 16 is what drivers know best; else the first of the list. */
+            if (!found || (f->m == 16 && f->n == 16 && f->k == 16)) *out = l;
+            found = true;
+            break;
+        }
+    }
+    return found;
+}
+
+static void plan_coopmat(const op_attention_shape *shape, attention_pass pass, gpu_element element, const coopmat_layout *l,
+                         attention_plan *plan) {
+    static const char *const shaders[2][ATTENTION_PASSES] = {
+        {"attention_coopmat_fwd_f16", "attention_coopmat_fwd_lse_f16", "attention_coopmat_dq_f16", "attention_coopmat_dkv_f16"},
+        {"attention_coopmat_fwd_bf16", "attention_coopmat_fwd_lse_bf16", "attention_coopmat_dq_bf16", "attention_coopmat_dkv_bf16"}};
+    uint32_t specs[] = {l->lanes * l->subgroups, shape->head_dim, l->width,      l->lanes, l->subgroups,
+                        l->fragment.m,           l->fragment.n,   l->fragment.k, l->block};
+    plan->kernel.shader = shaders[element == GPU_BF16][pass];
+    memcpy(plan->kernel.specs, specs, sizeof specs);
+    plan->kernel.spec_count = IJ_COUNT(specs);
+    plan->kernel.subgroup_size = l->lanes;
+    plan->kernel.full_subgroups = true;
+    plan->dispatch.groups[0] = op_groups(shape->length_max, l->subgroups * l->fragment.m);
+}
+
+bool attention_rung_trusted(gpu_device *device, gpu_element element) {
+    const gpu_info *info = gpu_device_info(device);
+    for (uint32_t i = 0; i < info->shape_count; i++)
+        if (info->shapes[i].element == element) return info->kind != GPU_KIND_CPU;
+    return false;
+}
+
+bool op_attention_supported(const gpu_device *device, const op_attention_shape *shape, gpu_element element) {
+    coopmat_layout l;
+    const char *shader = element == GPU_BF16 ? "attention_coopmat_dq_bf16" : "attention_coopmat_dq_f16";
+    return shape->kernel != OP_ATTENTION_COOPMAT ||
+           (gpu_shader_exists(shader) && choose_layout(gpu_device_info(device), shape, ATTENTION_DKV, element, &l));
+}
+
+/* The kernel that a shape gets. */
+static ij_status choose(gpu_device *device, const op_attention_shape *shape, attention_pass pass, gpu_element element, attention_plan *plan,
+                        ij_error *err) {
+    op_attention_shape asked = *shape;
+    if (asked.kernel == OP_ATTENTION_AUTO) {
+        asked.kernel = OP_ATTENTION_COOPMAT;
+        if (asked.split || !attention_rung_trusted(device, element) || !op_attention_supported(device, &asked, element))
+            asked.kernel = OP_ATTENTION_ROW;
+    }
+    if (!op_attention_supported(device, &asked, element))
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: this device has no matrices of a subgroup for heads of %u elements of this kind",
+                       shape->head_dim);
+    coopmat_layout l;
+    if (asked.kernel == OP_ATTENTION_COOPMAT && choose_layout(gpu_device_info(device), shape, pass, element, &l))
+        plan_coopmat(shape, pass, element, &l, plan);
+    else
+        plan_rows(gpu_device_info(device), shape, pass, element, plan);
+    return IJ_OK;
+}
+
 /* Two products of [length, head_dim] forward, three for dq, four for dkv, as if every sequence had its greatest length. */
 static void estimate(const op_attention_shape *shape, attention_pass pass, gpu_element element, gpu_dispatch_desc *dispatch) {
     bool forward = pass <= ATTENTION_FWD_LSE;
@@ -89,8 +191,8 @@ static ij_status record(gpu_program *program, const op_attention_shape *shape, a
                         const gpu_tensor *tensors, uint32_t tensor_count, ij_error *err) {
     gpu_device *device = gpu_program_device(program);
     double scale = 1 / sqrt((double)shape->head_dim);
-    attention_plan plan = {.push = {shape->heads, shape->rows_max, (float)(scale * 1.4426950408889634074), (float)scale}};
-    plan_rows(gpu_device_info(device), shape, pass, element, &plan);
+    attention_plan plan = {.push = {shape->heads, shape->rows_max, (float)(scale * LOG2_E), (float)scale}};
+    IJ_TRY(choose(device, shape, pass, element, &plan, err));
     gpu_dispatch_desc *dispatch = &plan.dispatch;
     estimate(shape, pass, element, dispatch);
     dispatch->label = plan.kernel.shader;

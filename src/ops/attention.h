@@ -54,6 +54,12 @@ void attention_rung_trust(gpu_device *device, gpu_element element, bool trusted)
 ij_status op_attention(gpu_program *program, const op_attention_desc *desc, ij_error *err);
 ij_status op_attention_bwd(gpu_program *program, const op_attention_bwd_desc *desc, ij_error *err);
 
+/* Whether the device can do what shape->kernel asks for (AUTO and ROW: always). */
+bool op_attention_supported(const gpu_device *device, const op_attention_shape *shape, gpu_element element);
+
+/* Whether AUTO may take the device's matrices of this element; forced kernels run regardless. */
+bool attention_rung_trusted(gpu_device *device, gpu_element element);
+
 /* References, in double. lse may be NULL. The backward one needs nothing of the forward pass: it computes the softmax again, and
  * delta = dout . out; _from takes delta from `out` [rows, heads, head_dim] as the forward pass stored it, perhaps in 16 bits. */
 void ref_attention(const double *qkv, const uint32_t *offsets, int64_t sequences, int64_t heads, int64_t head_dim, double *out,

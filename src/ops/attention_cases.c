@@ -6,15 +6,17 @@
 
 #include <math.h>
 
-/* Shapes that every kernel has, and those of the row kernels alone: head dims that are no multiple of 8, and above 96. */
-#define CASES_SHARED(T, K)                                                                                                                 \
+/* Shapes that every kernel has, and those of the row kernels alone: head dims that are no multiple of 8, and above 96. WIDE_LARGE:
+ * whether heads from 64 on count as large. On matrices they do: a software driver makes so much scalar code of them that it compiles for
+ * half a minute. */
+#define CASES_SHARED(T, K, WIDE_LARGE)                                                                                                     \
     {.name = "one_row", .dims = {1, 8, 2, 2, 1, 5}, .reals = {0, T, K}},                                                                   \
         {.name = "primes", .dims = {5, 24, 4, 4, 13, 0, 3, 31}, .reals = {0, T, K}},                                                       \
         {.name = "dim_16", .dims = {1, 16, 3, 3, 9, 1, 20}, .reals = {0, T, K}},                                                           \
         {.name = "dim_32", .dims = {3, 32, 4, 4, 33, 0, 64, 2}, .reals = {0, T, K}},                                                       \
-        {.name = "dim_64", .dims = {3, 64, 3, 3, 70, 1, 8}, .reals = {0, T, K}},                                                           \
-        {.name = "dim_80", .dims = {2, 80, 3, 3, 5, 0, 37}, .reals = {0, T, K}},                                                           \
-        {.name = "dim_88", .dims = {1, 88, 2, 2, 6, 29}, .reals = {0, T, K}},                                                              \
+        {.name = "dim_64", .dims = {3, 64, 3, 3, 70, 1, 8}, .reals = {0, T, K}, .large = WIDE_LARGE},                                      \
+        {.name = "dim_80", .dims = {2, 80, 3, 3, 5, 0, 37}, .reals = {0, T, K}, .large = WIDE_LARGE},                                      \
+        {.name = "dim_88", .dims = {1, 88, 2, 2, 6, 29}, .reals = {0, T, K}, .large = WIDE_LARGE},                                         \
         {.name = "vit_192_heads_6", .dims = {6, 32, 32, 1, 64}, .reals = {0, T, K}, .large = true},                                        \
         {.name = "vit_192_heads_3", .dims = {3, 64, 32, 1, 64}, .reals = {0, T, K}, .large = true},                                        \
         {.name = "context", .dims = {6, 32, 32, 8, 14, 22, 9, 31, 17, 38, 11, 26}, .reals = {0, T, K}, .large = true},                     \
@@ -36,6 +38,14 @@
         .name = "dim_128_split_2", .dims = {1, 128, 2, 2, 35, 4}, .reals = { 2, T, OP_ATTENTION_ROW }                                      \
     }
 
+/* Blocks and fragments that are filled to the last row, and one row more. */
+#define CASES_COOPMAT(T)                                                                                                                   \
+    {.name = "blocks", .dims = {1, 32, 5, 5, 32, 33, 64, 65, 31}, .reals = {0, T, OP_ATTENTION_COOPMAT}},                                  \
+        {.name = "ragged_24", .dims = {3, 24, 5, 5, 1, 7, 0, 33, 64}, .reals = {0, T, OP_ATTENTION_COOPMAT}},                              \
+        {.name = "empty_batch_end", .dims = {1, 40, 4, 4, 3, 6, 0, 0}, .reals = {0, T, OP_ATTENTION_COOPMAT}}, {                           \
+        .name = "dim_96", .dims = {2, 96, 3, 3, 23, 1, 6}, .reals = {0, T, OP_ATTENTION_COOPMAT}, .large = true                            \
+    }
+
 /* What is trained: a target encoder of ViT-B and of ViT-H, a context, and predictors. */
 #define CASES_PRODUCTION(T, K)                                                                                                             \
     {.name = "vit_b_target", .dims = {12, 64, 8, 1, 196}, .reals = {0, T, K}, .large = true},                                              \
@@ -44,8 +54,11 @@
         .name = "vit_h_predictor", .dims = {16, 24, 8, 4, 103, 249, 181, 140}, .reals = {0, T, K}, .large = true                           \
     }
 
-#define ROWS_OF(T) {CASES_SHARED(T, OP_ATTENTION_ROW), CASES_ROW(T), CASES_PRODUCTION(T, OP_ATTENTION_ROW)}
+#define ROWS_OF(T) {CASES_SHARED(T, OP_ATTENTION_ROW, false), CASES_ROW(T), CASES_PRODUCTION(T, OP_ATTENTION_ROW)}
 static const op_case cases[] = ROWS_OF(OP_F32), cases_f16[] = ROWS_OF(OP_F16), cases_bf16[] = ROWS_OF(OP_BF16);
+
+#define COOPMAT_OF(T) {CASES_SHARED(T, OP_ATTENTION_COOPMAT, true), CASES_COOPMAT(T), CASES_PRODUCTION(T, OP_ATTENTION_COOPMAT)}
+static const op_case coopmat_f16[] = COOPMAT_OF(OP_F16), coopmat_bf16[] = COOPMAT_OF(OP_BF16);
 
 static op_dtype dtype_of(const op_case *c) { return (op_dtype)c->reals[1]; }
 
@@ -96,11 +109,16 @@ static op_arg rows_arg(const op_case *c, const char *name, op_role role, int64_t
  * is. */
 static double lse_tolerance(const op_case *c) { return op_tolerance(c->dims[1]) + op_tolerance(length_max_of(c)) + 0x1p-24 * 8; }
 
+/* The matrix kernels' rounding of p and ds to 16 bits before the second product: a sum over terms of which each is wrong by u =
+ * op_rounding at most. Errors of either sign make it wrong by u of a random walk over the terms, which is as long as the sum is itself; 5
+ * bounds it, as in op_tolerance. */
+static double rounded_terms(const op_case *c) { return c->reals[2] == OP_ATTENTION_COOPMAT ? 5 * op_rounding(dtype_of(c)) : 0; }
+
 static int fwd_args(const op_case *c, op_arg *args) {
     int64_t dim = c->dims[0] * c->dims[1];
     args[0] = rows_arg(c, "qkv", OP_IN, 3 * dim, 1.3, 0);
     args[1] = (op_arg){"offsets", OP_IN, OP_U32, c->dims[2] + 1, 0, 0, 0};
-    args[2] = rows_arg(c, "out", OP_OUT, dim, 0, lse_tolerance(c));
+    args[2] = rows_arg(c, "out", OP_OUT, dim, 0, lse_tolerance(c) + rounded_terms(c));
     args[3] = (op_arg){"lse", OP_OUT, OP_F32, rows_of(c) * c->dims[0], 0, lse_tolerance(c), 0};
     return 4;
 }
@@ -130,7 +148,7 @@ static void infer_ref(const op_case *c, void *const *h) { ref_attention(h[0], h[
 
 /* dp and delta are sums of head_dim products of which the difference is taken: their errors stand beside the score's. What out lost when
  * it was stored counts for nothing: the reference takes delta from the same out. */
-static double bwd_tolerance(const op_case *c) { return lse_tolerance(c) + 2 * op_tolerance(c->dims[1]); }
+static double bwd_tolerance(const op_case *c) { return lse_tolerance(c) + 2 * op_tolerance(c->dims[1]) + rounded_terms(c); }
 
 static int bwd_args(const op_case *c, op_arg *args) {
     int64_t rows = rows_of(c), dim = c->dims[0] * c->dims[1];
@@ -167,13 +185,30 @@ static void bwd_cost(const op_case *c, double *flops, double *bytes) {
     *bytes = (double)rows_of(c) * (size * 8 * dim + 4 * (double)c->dims[0]);
 }
 
-#define FORWARD(name, cases) {name, NULL, cases, IJ_COUNT(cases), fwd_args, fwd_prepare, fwd_record, fwd_ref, fwd_cost, NULL}
-#define INFER(name, cases) {name, NULL, cases, IJ_COUNT(cases), infer_args, fwd_prepare, infer_record, infer_ref, fwd_cost, NULL}
-#define BACKWARD(name, of, cases) {name, of, cases, IJ_COUNT(cases), bwd_args, bwd_prepare, bwd_record, bwd_ref, bwd_cost, NULL}
+static bool supported(const gpu_device *device, const op_case *c) {
+    op_attention_shape shape = shape_of(c, (gpu_tensor){0});
+    return op_attention_supported(device, &shape, op_element(dtype_of(c)));
+}
+
+#define FORWARD(name, cases) {name, NULL, cases, IJ_COUNT(cases), fwd_args, fwd_prepare, fwd_record, fwd_ref, fwd_cost, supported}
+#define INFER(name, cases) {name, NULL, cases, IJ_COUNT(cases), infer_args, fwd_prepare, infer_record, infer_ref, fwd_cost, supported}
+#define BACKWARD(name, of, cases) {name, of, cases, IJ_COUNT(cases), bwd_args, bwd_prepare, bwd_record, bwd_ref, bwd_cost, supported}
 
 static const op_desc ops[] = {
-    FORWARD("attention", cases),           INFER("attention_infer", cases),           BACKWARD("attention_bwd", "attention", cases),
-    FORWARD("attention_f16", cases_f16),   INFER("attention_infer_f16", cases_f16),   BACKWARD("attention_bwd_f16", NULL, cases_f16),
-    FORWARD("attention_bf16", cases_bf16), INFER("attention_infer_bf16", cases_bf16), BACKWARD("attention_bwd_bf16", NULL, cases_bf16),
+    FORWARD("attention", cases),
+    INFER("attention_infer", cases),
+    BACKWARD("attention_bwd", "attention", cases),
+    FORWARD("attention_f16", cases_f16),
+    INFER("attention_infer_f16", cases_f16),
+    BACKWARD("attention_bwd_f16", NULL, cases_f16),
+    FORWARD("attention_bf16", cases_bf16),
+    INFER("attention_infer_bf16", cases_bf16),
+    BACKWARD("attention_bwd_bf16", NULL, cases_bf16),
+    FORWARD("attention_coopmat_f16", coopmat_f16),
+    INFER("attention_coopmat_infer_f16", coopmat_f16),
+    BACKWARD("attention_coopmat_bwd_f16", NULL, coopmat_f16),
+    FORWARD("attention_coopmat_bf16", coopmat_bf16),
+    INFER("attention_coopmat_infer_bf16", coopmat_bf16),
+    BACKWARD("attention_coopmat_bwd_bf16", NULL, coopmat_bf16),
 };
 const op_family op_family_attention = {"attention", ops, IJ_COUNT(ops)};

@@ -129,6 +129,8 @@ static uint32_t subgroups_of(const matmul_tile *tile) { return tile->bm / tile->
 static bool coopmat_fits(const gpu_info *info, const op_matmul_desc *desc, const matmul_tile *tile) {
     const gpu_matrix_shape *fragment = fragment_of(info, desc->a.element, tile);
     uint32_t lanes = lanes_of(info);
+    /* lavapipe 26.1 lists 8x8x8 with subgroups of 16 too (LP_NATIVE_VECTOR_WIDTH=512) and crashes while it compiles. */
+    if (info->kind == GPU_KIND_CPU && lanes != 8) return false;
     if (!fragment || lanes * subgroups_of(tile) > info->invocations_max || tile->tm * tile->tn > ACCUMULATORS_MAX * lanes) return false;
     bool a_k_inner = desc->form != OP_MATMUL_TN, b_k_inner = desc->form == OP_MATMUL_NT;
     uint32_t panels = MATMUL_PANEL(a_k_inner, tile->bm, tile->bk) + MATMUL_PANEL(b_k_inner, tile->bn, tile->bk);

@@ -159,6 +159,24 @@ static ij_status verify(trial *t, bool *right, ij_error *err) {
     return IJ_OK;
 }
 
+/* The verdict must be able to fall: one element of c moved by four tolerances. Once a product. */
+static ij_status verdict_can_fall(trial *t, bool *falls, ij_error *err) {
+    gpu_element element = t->desc.c.element;
+    double size = sqrt((double)t->k) / 3, want = expected_at(t, 0, 0);
+    double moved = want + 4 * ((op_tolerance(t->k) + 1e-6 + (element == GPU_WORD ? 0 : op_rounding(op_dtype_of(element)))) * (fabs(want) + size));
+    float single = (float)moved;
+    uint16_t half = op_encode(op_dtype_of(element), moved);
+    gpu_tensor first = t->desc.c;
+    bool right = true;
+    if (element == GPU_WORD)
+        IJ_TRY(gpu_write(t->device, first, 0, &single, 4, err));
+    else
+        IJ_TRY(gpu_write(t->device, first, 0, (uint16_t[]){half, half}, 4, err));
+    IJ_TRY(verify(t, &right, err));
+    *falls = !right;
+    return IJ_OK;
+}
+
 /* ---- timing ---- */
 
 static ij_status run_timed(gpu_program *program, double *seconds, ij_error *err) {
@@ -225,6 +243,9 @@ static ij_status compare_candidates(trial *t, const op_matmul_desc *from, matmul
         row->failed += status != IJ_OK;
         if (status != IJ_OK) continue;
         if (i == 0) row->fallback_seconds = seconds;
+        bool falls = true;
+        if (i == 0 && right) IJ_TRY(verdict_can_fall(t, &falls, err));
+        if (!falls) return ij_fail(err, IJ_ERROR_MISMATCH, "%s: an element moved by four tolerances went unnoticed", row->product);
         if (seconds < fastest) fastest = seconds, *best = list[i];
     }
     if (!(fastest < INFINITY))
