@@ -290,7 +290,7 @@ IJEPA_API ijepa_status ijepa_tune(ijepa_config *config, const ijepa_tune_options
 typedef struct ijepa_bench_row {
     char name[160];           /* matmul: "vit_huge fc1 context nt"; ops: op and case; step: op and part of the model */
     char detail[96];          /* what computed it, "coopmat f16 128x128x32"; "" where it does not say */
-    char note[240];           /* why it was not timed; "" when it was */
+    char note[240];           /* why it, or the baseline, was not timed; "" when all was */
     const char *element;      /* "f32", "f16", "bf16": what is multiplied; "" for an op of `ops` */
     const char *kernel;       /* matmul: "auto", "lane", "tile", "coopmat", "coopmat2"; attention: "auto", "row", "coopmat"; else "" */
     int64_t m, n, k;          /* matmul: sides of the product; attention: rows, heads, head dim; else 0 */
@@ -347,7 +347,7 @@ typedef struct ijepa_bench_summary {
 /* Rows go to on_row as they are measured; summary may be NULL. In matmul and attention every result is verified before it is timed. A
  * wrong one is a row that is not verified and not timed, the others go on, and the call returns IJEPA_ERROR_MISMATCH with the first. What a
  * kernel refuses is a row with a note where "all" was asked for, else the call's error. A missing baseline is IJEPA_ERROR_FILE or
- * IJEPA_ERROR_DEVICE with a hint. */
+ * IJEPA_ERROR_DEVICE with a hint; one that fails on a product leaves its rows without it, with a note, and the call returns that. */
 IJEPA_API ijepa_status ijepa_bench(const ijepa_bench_options *options, ijepa_bench_summary *summary, ijepa_error *err);
 
 /* How near a row comes to the roof above it: max(its flops / the element's or f32's, whichever is higher, its bytes / memory's) over

@@ -100,12 +100,17 @@ find_cublas() { # the folder it is in
 }
 
 setup() { # sets ijepa, data, pytorch, cublas; the environment for a driver that the loader would not find by itself
-    local manifest
+    local manifest folder
     data=$fashion
+    for folder in /usr/local/nvidia/lib64 /usr/local/nvidia/lib; do # where containers get the driver
+        [ ! -d $folder ] || export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder"
+    done
     if [ -x $portable/ijepa ]; then
-        ijepa=$PWD/$portable/ijepa
+        # What was taken along is for this program alone: Python has libraries of its own.
+        ijepa=$work/ijepa
+        printf '#!/bin/sh\nLD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}%s/lib" exec %s/ijepa "$@"\n' "$PWD/$portable" "$PWD/$portable" >"$ijepa"
+        chmod +x "$ijepa"
         [ -e $data/train-images-idx3-ubyte.gz ] || data=$PWD/$portable/data
-        export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$PWD/$portable/lib"
     else
         { cmake -G Ninja -B build/report -DCMAKE_BUILD_TYPE=Release -DIJ_TESTS=OFF && ninja -C build/report; } >"$work/build.log" 2>&1 || { tail -20 "$work/build.log"; exit 1; }
         ijepa=$PWD/build/report/ijepa
@@ -158,10 +163,10 @@ part_tune() {
 
 train_short() { # precision
     local run=$work/run-$1 code=0
-    "$ijepa" train $small --set data.path="$data/train-images-idx3-ubyte.gz" --precision "$1" --steps 300 --out "$run" --overwrite || code=$?
+    "$ijepa" train $small --set data.path="$data/train-images-idx3-ubyte.gz" --precision "$1" --steps 300 --out "$run" --overwrite | tee "$work/train.txt" || code=$?
     # Loss of the last ten steps, in the released column order: epoch, itr, loss.
-    [ ! -e "$run/log.csv" ] || awk -F, -v precision="$1" -v code=$code 'NR > 1 { loss[NR] = $3; seconds[NR] = $6 }
-        END { for (i = NR - 9; i <= NR; i++) sum += loss[i]; printf "| %s | %d | %.5f | %s |\n", precision, NR - 1, sum / 10, code == 0 ? "ended" : "exit code " code }' "$run/log.csv" >>"$work/table.train"
+    [ ! -e "$run/log.csv" ] || awk -F, -v precision="$1" -v code=$code -v rate="$(grep -o '[0-9.]* img/s' "$work/train.txt" | tail -1)" 'NR > 1 { loss[NR] = $3 }
+        END { for (i = NR - 9; i <= NR; i++) sum += loss[i]; printf "| %s | %d | %.5f | %s | %s |\n", precision, NR - 1, sum / 10, rate, code == 0 ? "ended" : "exit code " code }' "$run/log.csv" >>"$work/table.train"
     return $code
 }
 part_train_f32() { train_short f32; }
@@ -183,7 +188,7 @@ keep_rows() { # part, file: into rows.tsv, the part's name before each row; also
 part_matmul() {
     local baseline=(--baseline none)
     [ -z "$cublas" ] || baseline=(--baseline cublas)
-    LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}${cublas:+:$cublas}" "$ijepa" bench matmul --model vit_huge --batch 128 --element all --kernel all "${baseline[@]}" --runs 9 \
+    LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}${cublas:+:$cublas}" "$ijepa" bench matmul --model vit_huge --batch 128 --element all --kernel all "${baseline[@]}" --runs 7 \
         --verbose --tsv "$work/matmul.tsv" --png "$out/matmul.png"
 }
 
@@ -194,13 +199,15 @@ part_attention() {
 
 # With the released masks all sequences of a part have one length: rows / sequences.
 part_attention_pytorch() {
-    local shapes element
+    local shapes element dtype
     [ $pytorch = yes ] || { echo "no PyTorch with CUDA"; return 1; }
     [ -s "$work/attention.tsv" ] || { echo "part attention has left no rows"; return 1; }
     shapes=$(awk -F'\t' 'NR > 1 && $2 == "f32" && $1 ~ / forward$/ && !seen[$1]++ { split($1, w, " "); n = w[3] == "predictor" ? 512 : 128
         printf "%s%s:%d,%d,%d,%d", sep, w[3], n, $5, $4 / n, $6; sep = ";" }' "$work/attention.tsv")
     for element in f32 f16 bf16; do
-        python3 tools/baseline_pytorch.py --device cuda --attention "$shapes" --steps 20 --warmup 5 $([ $element = f32 ] || echo --$element) | tee "$work/torch.tsv" || return
+        dtype=()
+        [ $element = f32 ] || dtype=("--$element")
+        python3 tools/baseline_pytorch.py --device cuda --attention "$shapes" --steps 20 --warmup 5 "${dtype[@]}" | tee "$work/torch.tsv" || return
         awk -F'\t' 'NR > 1 { print $1 "\t" $2 "\t" $7 "\t" $8 "\t" $9 }' "$work/torch.tsv" >>"$work/attention-pytorch.tsv"
     done
 }
@@ -243,7 +250,10 @@ part_pytorch_f32() { BATCHES=32 pytorch_step "eager" --variant simple; }
 # Speed against the baseline by element and kernel: geometric mean and range over products, and of all products of a step together.
 matmul_table() {
     [ -s "$work/matmul.tsv" ] || return 0
-    echo; echo "Products of ViT-H/14 at batch 128; speed against $(grep -m1 '^baseline  ' "$out/log.txt" | sed 's/^baseline *//' || true):"; echo
+    local baseline
+    baseline=$(sed -n 's/^baseline  *//p' "$out/log.txt" | head -1)
+    if [ -n "$baseline" ]; then baseline="speed against $baseline"; else baseline="no baseline was there"; fi
+    echo; echo "Products of ViT-H/14 at batch 128; $baseline:"; echo
     echo '| element | kernel | products | TFLOP/s, fastest | of the roof, median | geometric mean | range | all of a step |'
     echo '|---|---|---|---|---|---|---|---|'
     awk -F'\t' 'NR > 1 && $9 > 0 { key = $2 " | " $3; if (!(key in n)) order[++kinds] = key; n[key]++; roof[key, n[key]] = $14 + 0
@@ -253,7 +263,7 @@ matmul_table() {
         END { for (i = 1; i <= kinds; i++) { key = order[i]; count = n[key]
             for (a = 1; a <= count; a++) for (b = a + 1; b <= count; b++) if (roof[key, b] < roof[key, a]) { t = roof[key, a]; roof[key, a] = roof[key, b]; roof[key, b] = t }
             printf "| %s | %d | %.1f | %.0f %% | ", key, count, fast[key] / 1000, 100 * roof[key, int((count + 1) / 2)]
-            if (m[key]) printf "%.2f | %.2f to %.2f | %.2f |\n", exp(logs[key] / m[key]), low[key], high[key], theirs[key] / ours[key]; else print "- | - | - |" } }' "$work/matmul.tsv"
+            if (m[key]) printf "%.2f | %.2f to %.2f | %.2f |\n", exp(logs[key] / m[key]), low[key], high[key], ours[key] > 0 ? theirs[key] / ours[key] : 0; else print "- | - | - |" } }' "$work/matmul.tsv"
     awk -F'\t' 'NR > 1 && $16 != "yes" { bad++; if (bad <= 5) print "\nNot timed: " $1 ", " $2 " " $3 ": " $18 }' "$work/matmul.tsv"
 }
 
@@ -284,7 +294,7 @@ write_report() {
         head_table table.step 'A training step of ViT-H/14, 224 pixels, released masks:' '| program | precision | batch | images/s | device memory | context tokens |' '|---|---|---|---|---|---|'
         matmul_table
         attention_table
-        head_table table.train 'Fashion-MNIST, 300 steps:' '| precision | steps | mean loss of the last ten | |' '|---|---|---|---|'
+        head_table table.train 'Fashion-MNIST, 300 steps:' '| precision | steps | mean loss of the last ten | at the end | |' '|---|---|---|---|---|'
     } >"$out/report.md"
 }
 

@@ -124,7 +124,7 @@ static ij_status run(api_bench *b, int which, ij_error *err) {
     ij_status status = benchmarks[which].run(b, err);
     gpu_device_close(b->device);
     if (status != IJ_OK || !b->wrong) return status;
-    return ij_fail(err, IJ_ERROR_MISMATCH, "%d of %d results are wrong and were not timed; the first: %.400s", b->wrong, b->rows,
+    return ij_fail(err, b->first_wrong.status, "%d wrong or failed results of %d rows were not timed; the first: %.400s", b->wrong, b->rows,
                    b->first_wrong.text);
 }
 

@@ -85,7 +85,8 @@ static ij_status make_choice(const ijepa_bench_options *options, const char *con
 /* Leaves of the kernels those that the device has for an element. None at all is an error only where one was named. On a CPU, where
  * nothing is tuned, `all` leaves AUTO out: it is one of the others. */
 static ij_status usable(const api_bench *b, const choice *c, gpu_element element, int count,
-                        bool (*supports)(const gpu_device *device, int kernel, gpu_element element), bool *kernels, bool *any, ij_error *err) {
+                        bool (*supports)(const gpu_device *device, int kernel, gpu_element element), bool *kernels, bool *any,
+                        ij_error *err) {
     bool cpu = gpu_device_info(b->device)->kind == GPU_KIND_CPU;
     *any = false;
     for (int i = 0; i < count; i++) {
@@ -169,7 +170,12 @@ static ij_status emit_product(api_bench *b, const matmul_run *run, const char *m
                               const bool *kernels, const matmul_bench_result *result, ij_error *err) {
     double width = element == GPU_WORD ? 4 : 2, m = (double)s->m, n = (double)s->n, k = (double)s->k,
            flops = product_gflops(s->m, s->n, s->k);
+    char note[300] = "";
     if (result->library.seconds > 0) api_bench_raise(&b->summary->roof, element, flops / result->library.seconds);
+    if (result->library.status != IJ_OK) { /* the rows stay, without it */
+        snprintf(note, sizeof note, "baseline: %s", result->library.note);
+        if (b->wrong++ == 0) ij_fail(&b->first_wrong, result->library.status, "%s", note);
+    }
     for (int i = 0; i < OP_MATMUL_KERNEL_COUNT; i++) {
         const matmul_bench_time *time = &result->kernels[i];
         if (!kernels[i]) continue;
@@ -191,7 +197,7 @@ static ij_status emit_product(api_bench *b, const matmul_run *run, const char *m
                 snprintf(row.name + strlen(row.name), sizeof row.name - strlen(row.name), "%s%s", row.name[0] ? " " : "", parts[w]);
         snprintf(row.detail, sizeof row.detail, "%s", time->detail);
         if (time->seconds > 0) api_bench_raise(&b->summary->roof, element, flops / time->seconds);
-        IJ_TRY(emit(b, &run->choice, &row, time->status, time->note, err));
+        IJ_TRY(emit(b, &run->choice, &row, time->status, time->status == IJ_OK ? note : time->note, err));
     }
     return IJ_OK;
 }

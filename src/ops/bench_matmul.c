@@ -240,8 +240,12 @@ static ij_status measure(product *p, matmul_bench_result *out, ij_error *err) {
         timed += out->kernels[i].status == IJ_OK;
     }
     if (!timed) return IJ_OK;
-    if (library) IJ_TRY(prepare_library(p, err));
-    return time_all(p, library, out, err);
+    if (library) {
+        ij_error own = {0};
+        out->library.status = prepare_library(p, &own);
+        snprintf(out->library.note, sizeof out->library.note, "%.239s", own.text);
+    }
+    return time_all(p, library && out->library.status == IJ_OK, out, err);
 }
 
 ij_status matmul_bench(gpu_device *device, const matmul_bench_desc *desc, matmul_bench_result *out, ij_error *err) {

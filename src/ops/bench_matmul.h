@@ -28,8 +28,8 @@ typedef struct matmul_bench_result {
     matmul_bench_time kernels[OP_MATMUL_KERNEL_COUNT], library;
 } matmul_bench_result;
 
-/* A kernel that cannot do the product or gets it wrong is not timed and says why in its own status; the call itself fails where nothing
- * can go on (memory, device, arguments, the library).
+/* A kernel or a library that cannot do the product or gets it wrong is not timed and says why in its own status; the call itself fails
+ * where nothing can go on (memory, device, arguments).
  *
  * Every result is verified before it is timed: 64 x 64 sampled elements (corners among them) of a c that held NaN, against sums in
  * double of the very operands; the tolerance is derived in bench_matmul.c. */
