@@ -18,6 +18,9 @@
 /* ... of matmul_lane ... */
 #define MATMUL_SPEC_ROWS 3 /* rows of c a workgroup */
 #define MATMUL_SPEC_COLS 4 /* columns of c an invocation */
+/* ... of matmul_vector besides ... */
+#define MATMUL_SPEC_STEP 5  /* k an iteration */
+#define MATMUL_SPEC_TURNS 6 /* tiles of ROWS x COLS a workgroup makes */
 /* ... of matmul_tile and the kernels on matrix engines ... */
 #define MATMUL_SPEC_BM 3 /* tile of c a workgroup: BM x BN, k in steps of BK */
 #define MATMUL_SPEC_BN 4
@@ -43,8 +46,8 @@
 #define MATMUL_ROW_SUMS 64       /* TN: sums[m] = sum_k a[k, m], the bias gradient; accumulates with ACCUMULATE */
 #define MATMUL_DEVICE_ROWS 128   /* m (NT, NN) or k (TN) is bounded by offsets[at] */
 #define MATMUL_SPLIT 256         /* TN: workgroup z (lane: y) sums its chunk of k into part z of c (MATMUL_PART) */
-#define MATMUL_COLUMN_TAIL 512   /* lane: n is not a multiple of a workgroup's columns */
-#define MATMUL_K_TAIL 1024       /* lane: k may be odd */
+#define MATMUL_COLUMN_TAIL 512   /* lane, vector: n is not a multiple of a workgroup's columns */
+#define MATMUL_K_TAIL 1024       /* lane: k may be odd; vector: no multiple of STEP */
 #define MATMUL_VECTOR_A 2048     /* tile: the contiguous dim of a is a multiple of 4 */
 #define MATMUL_VECTOR_B 4096     /* tile: the same of b */
 #define MATMUL_VECTOR_C 8192     /* n is a multiple of 4 */
@@ -60,6 +63,17 @@ struct matmul_push {
     uint residual_period;     /* MATMUL_RESIDUAL_PERIOD */
 };
 #define MATMUL_BINDINGS 10
+#define MATMUL_ADDRESSES 7 /* bindings that matmul_vector has by address, the first ones */
+#ifdef MATMUL_BY_ADDRESS
+struct matmul_vector_push { /* the same, and those addresses */
+    uint m, n, k, at, chunk, tiles, tile_columns, residual_period;
+    uint64_t a, b, c, offsets, bias, residual, pre;
+};
+struct matmul_transpose_push {
+    uint rows, columns; /* of the matrix read */
+    uint64_t from;
+};
+#endif
 #define MATMUL_ONES 32 /* coopmat2: columns of the matrix of ones that row sums come from */
 
 /* Shared memory of matmul_coopmat, in units of 16 bytes: a panel of 16-bit elements lies as in memory, `outer` lines of bk or bk

@@ -6,7 +6,11 @@
 #include "gelu.h"
 #include "half.h"
 
+#ifdef MATMUL_BY_ADDRESS
+layout(push_constant) uniform Push { matmul_vector_push push; };
+#else
 layout(push_constant) uniform Push { matmul_push push; };
+#endif
 layout(binding = 0) readonly restrict buffer A { float a[]; };               /* [m, k], TN: [k, m] */
 layout(binding = 1) readonly restrict buffer B { float b[]; };               /* [k, n], NT: [n, k] */
 layout(binding = 2) restrict buffer C { float c[]; };                        /* [m, n] */

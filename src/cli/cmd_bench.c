@@ -91,7 +91,7 @@ static int run(const cli_environment *environment, int argc, char **argv) {
          0},
         {"--batch", "N", "matmul, attention: images of a pass, with --model", "as published: 128", CLI_INTEGER, &batch, 1},
         {"--element", "E", "matmul, attention: f32, f16, bf16 or all", "f32", CLI_TEXT, &o->element, 0},
-        {"--kernel", "K", "matmul: auto, lane, tile, coopmat, coopmat2; attention: auto, row, coopmat; or all", "auto", CLI_TEXT,
+        {"--kernel", "K", "matmul: auto, lane, vector, tile, coopmat, coopmat2; attention: auto, row, coopmat; or all", "auto", CLI_TEXT,
          &o->kernel, 0},
         {"--baseline", "B", "matmul: openblas, cublas or none, loaded at run time, timed in turn", "none", CLI_TEXT, &o->baseline, 0},
         {"--baseline-library", "FILE", "the baseline's library", "the system's", CLI_TEXT, &o->baseline_library, 0},

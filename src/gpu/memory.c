@@ -97,16 +97,21 @@ static int memory_type(const gpu_device *device, uint32_t allowed, gpu_memory ki
 static ij_status commit_block(gpu_arena *arena, gpu_block *block, ij_error *err) {
     gpu_device *device = arena->device;
     VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-                               .size = block->bytes,
+                               .size = block->bytes + (device->info.addresses ? GPU_PADDING : 0),
                                .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                                        VK_BUFFER_USAGE_TRANSFER_DST_BIT};
+                                        VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+                                        (device->info.addresses ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0u)};
     GPU_VK(device, device->vk.vkCreateBuffer(device->handle, &info, NULL, &block->buffer), arena->name, err);
     VkMemoryRequirements needs;
     device->vk.vkGetBufferMemoryRequirements(device->handle, block->buffer, &needs);
     int type = memory_type(device, needs.memoryTypeBits, arena->kind);
     if (type < 0) return ij_fail(err, IJ_ERROR_DEVICE, "%s has no memory for %s", device->info.name, arena->name);
-    VkMemoryAllocateInfo allocate = {
-        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size, .memoryTypeIndex = (uint32_t)type};
+    VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+                                       .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};
+    VkMemoryAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                     .pNext = device->info.addresses ? &flags : NULL,
+                                     .allocationSize = needs.size,
+                                     .memoryTypeIndex = (uint32_t)type};
     VkResult result = device->vk.vkAllocateMemory(device->handle, &allocate, NULL, &block->memory);
     if (result != VK_SUCCESS) {
         ij_fail(err, IJ_ERROR_MEMORY,
@@ -116,6 +121,8 @@ static ij_status commit_block(gpu_arena *arena, gpu_block *block, ij_error *err)
         return ij_hint(err, "a smaller batch with accumulation gives the same training");
     }
     GPU_VK(device, device->vk.vkBindBufferMemory(device->handle, block->buffer, block->memory, 0), arena->name, err);
+    VkBufferDeviceAddressInfo address = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = block->buffer};
+    if (device->info.addresses) block->address = device->vk.vkGetBufferDeviceAddress(device->handle, &address);
     if (arena->kind != GPU_MEMORY_DEVICE)
         GPU_VK(device, device->vk.vkMapMemory(device->handle, block->memory, 0, VK_WHOLE_SIZE, 0, &block->mapped), arena->name, err);
     return IJ_OK;
@@ -126,6 +133,24 @@ ij_status gpu_arena_commit(gpu_arena *arena, ij_error *err) {
     arena->committed = true;
     if (arena->device->compile_only) return IJ_OK;
     for (int64_t i = 0; i < arena->block_count; i++) IJ_TRY(commit_block(arena, &arena->blocks[i], err));
+    return IJ_OK;
+}
+
+/* Programs that were recorded with a smaller one go on using that, so it stays. */
+ij_status gpu_scratch(gpu_device *device, uint64_t bytes, gpu_tensor *out, ij_error *err) {
+    if (device->scratch.bytes < bytes) {
+        assert(device->scratch_count < IJ_COUNT(device->scratch_arenas));
+        uint64_t larger = 2 * device->scratch.bytes > bytes ? 2 * device->scratch.bytes : bytes;
+        gpu_arena **arena = &device->scratch_arenas[device->scratch_count];
+        gpu_tensor tensor;
+        IJ_TRY(gpu_arena_create(device, "scratch of the device", GPU_MEMORY_DEVICE, arena, err));
+        device->scratch_count++;
+        IJ_TRY(gpu_reserve(*arena, larger, "scratch of the device", &tensor, err));
+        IJ_TRY(gpu_arena_commit(*arena, err));
+        device->scratch = tensor;
+    }
+    *out = device->scratch;
+    out->bytes = (bytes + 15) / 16 * 16;
     return IJ_OK;
 }
 
@@ -149,6 +174,8 @@ VkBuffer gpu_tensor_buffer(gpu_tensor tensor) {
     assert(tensor.arena->committed);
     return tensor.arena->blocks[tensor.block].buffer;
 }
+
+uint64_t gpu_tensor_address(gpu_tensor tensor) { return tensor.arena->blocks[tensor.block].address + tensor.offset; }
 
 /* One copy between a tensor and the staging memory, waited for. */
 static ij_status copy_now(gpu_device *device, gpu_tensor to, uint64_t to_offset, gpu_tensor from, uint64_t from_offset, uint64_t bytes,

@@ -230,6 +230,17 @@ static ij_status descriptor_set(gpu_program *program, const gpu_kernel *kernel, 
     return IJ_OK;
 }
 
+static void push_addresses(gpu_program *program, const gpu_dispatch_desc *desc) {
+    uint64_t addresses[GPU_PUSH_BYTES_MAX / 8];
+    uint32_t at = (desc->push_bytes + 7) / 8 * 8;
+    assert(at + 8 * desc->address_count <= GPU_PUSH_BYTES_MAX && (program->device->info.addresses || !desc->address_count));
+    for (uint32_t i = 0; i < desc->address_count; i++)
+        addresses[i] = gpu_tensor_address(desc->tensors[i].arena ? desc->tensors[i] : program->device->dummy);
+    if (desc->address_count)
+        program->device->vk.vkCmdPushConstants(commands_of(program), desc->kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, at,
+                                               8 * desc->address_count, addresses);
+}
+
 ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_error *err) {
     gpu_device *device = program->device;
     const gpu_kernel *kernel = desc->kernel;
@@ -246,10 +257,12 @@ ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_e
     IJ_TRY(descriptor_set(program, kernel, desc, &set, err));
     IJ_TRY(begin_op(program, desc->label ? desc->label : kernel->shader, desc->detail, desc->flops, desc->bytes, err));
     bool wait = program->profile; /* a profiled program runs its ops one after the other, so that each one's time is its own */
-    for (uint32_t i = 0; i < kernel->binding_count && i < desc->tensor_count && !wait; i++)
+    uint32_t used = kernel->binding_count > desc->address_count ? kernel->binding_count : desc->address_count;
+    if (used > desc->tensor_count) used = desc->tensor_count;
+    for (uint32_t i = 0; i < used && !wait; i++)
         if (desc->tensors[i].arena) wait = conflicts(program, desc->tensors[i], kernel->writes >> i & 1);
     if (wait) barrier(program);
-    for (uint32_t i = 0; i < kernel->binding_count && i < desc->tensor_count; i++)
+    for (uint32_t i = 0; i < used; i++)
         if (desc->tensors[i].arena) IJ_TRY(remember(program, desc->tensors[i], kernel->writes >> i & 1, err));
     VkCommandBuffer commands = commands_of(program);
     stamp(program, false);
@@ -257,6 +270,7 @@ ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_e
     device->vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->layout, 0, 1, &set, 0, NULL);
     if (desc->push_bytes)
         device->vk.vkCmdPushConstants(commands, kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, desc->push_bytes, desc->push);
+    push_addresses(program, desc);
     device->vk.vkCmdDispatch(commands, groups[0], groups[1], groups[2]);
     stamp(program, true);
     program->dispatches++;

@@ -8,6 +8,7 @@
 
 #define GPU_BLOCK_BYTES ((uint64_t)1 << 30)
 #define GPU_STAGING_BYTES ((uint64_t)16 << 20)
+#define GPU_PADDING 4096u
 #define GPU_ALIGN 512u /* a multiple of 256 even when halved: 16-bit copies of f32 arenas lie at half of each offset */
 
 struct gpu_kernel {
@@ -44,7 +45,9 @@ struct gpu_device {
     bool compile_only; /* see gpu_device_desc */
     gpu_kernel *kernels;
     gpu_arena *dummy_arena, *staging_arena;
-    gpu_tensor dummy, staging;
+    gpu_arena *scratch_arenas[32]; /* each at least twice as large as the one before it */
+    int scratch_count;
+    gpu_tensor dummy, staging, scratch;
     int messages;
     char first_message[1024];
 };
@@ -54,6 +57,7 @@ typedef struct gpu_block {
     VkBuffer buffer;
     VkDeviceMemory memory;
     void *mapped;
+    uint64_t address; /* where the device has addresses */
 } gpu_block;
 
 struct gpu_arena {
@@ -88,6 +92,7 @@ ij_status gpu_vk_fail(gpu_device *device, VkResult result, const char *doing, ij
     } while (0)
 
 VkBuffer gpu_tensor_buffer(gpu_tensor tensor);
+uint64_t gpu_tensor_address(gpu_tensor tensor);
 void gpu_kernels_destroy(gpu_device *device);
 ij_status gpu_cache_load(gpu_device *device, const char *folder, ij_error *err);
 void gpu_cache_save(gpu_device *device);

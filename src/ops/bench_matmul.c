@@ -37,7 +37,7 @@ typedef struct product {
 } product;
 
 const char *matmul_kernel_name(op_matmul_kernel kernel) {
-    static const char *const names[OP_MATMUL_KERNEL_COUNT] = {"auto", "lane", "tile", "coopmat", "coopmat2"};
+    static const char *const names[OP_MATMUL_KERNEL_COUNT] = {"auto", "lane", "vector", "tile", "coopmat", "coopmat2"};
     return names[kernel];
 }
 

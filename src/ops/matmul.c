@@ -1,6 +1,6 @@
 /* Matrix products: check and record. What is dispatched is decided in matmul_plan.c.       layer: ops; uses: gpu, base
  *
- * Four kernels behind one function: matmul_lane for drivers that run shaders on the CPU, matmul_tile for everything, and
+ * Five kernels behind one function: matmul_lane and matmul_vector for drivers that run shaders on the CPU, matmul_tile for everything, and
  * matmul_coopmat and matmul_coopmat2 on matrix engines; what each does and why is at the head of its shader. */
 #include "ops/matmul.h"
 #include "ops/matmul_plan.h"
@@ -104,9 +104,28 @@ static ij_status record_reduce(gpu_program *program, const op_matmul_desc *desc,
     return gpu_dispatch(program, &dispatch, err);
 }
 
+/* b of a product NT, turned: *out is the device's scratch memory, good until the next op that asks for it. */
+static ij_status record_transpose(gpu_program *program, const op_matmul_desc *desc, const char *label, gpu_tensor *out, ij_error *err) {
+    gpu_device *device = gpu_program_device(program);
+    uint32_t lanes = gpu_device_info(device)->subgroup_size, size[] = {desc->n, desc->k};
+    double bytes = 4.0 * desc->n * desc->k;
+    IJ_TRY(gpu_scratch(device, (uint64_t)bytes, out, err));
+    gpu_kernel_desc kernel = {.shader = "matmul_transpose", .specs = {lanes}, .spec_count = 1};
+    gpu_dispatch_desc dispatch = {.label = label,
+                                  .tensors = {desc->b, *out},
+                                  .tensor_count = 2,
+                                  .push = size,
+                                  .push_bytes = sizeof size,
+                                  .address_count = 1,
+                                  .groups = {op_groups(desc->k, lanes), op_groups(desc->n, lanes)},
+                                  .bytes = 2 * bytes};
+    IJ_TRY(gpu_kernel_get(device, &kernel, &dispatch.kernel, err));
+    return gpu_dispatch(program, &dispatch, err);
+}
+
 ij_status op_matmul(gpu_program *program, const op_matmul_desc *desc, ij_error *err) {
     static const char *const names[] = {"matmul_nt", "matmul_nn", "matmul_tn"};
-    static const char *const kernels[] = {"auto", "lane", "tile", "coopmat", "coopmat2"};
+    static const char *const kernels[] = {"auto", "lane", "vector", "tile", "coopmat", "coopmat2"};
     const char *label = desc->label ? desc->label : names[desc->form];
     gpu_device *device = gpu_program_device(program);
     IJ_TRY(check(label, desc, err));
@@ -119,17 +138,20 @@ ij_status op_matmul(gpu_program *program, const op_matmul_desc *desc, ij_error *
     if (scratch > 4 * (uint64_t)UINT32_MAX || (split && desc->scratch.bytes < scratch))
         return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: scratch has %llu bytes, %u chunks of %u rows need %llu", label,
                        (unsigned long long)desc->scratch.bytes, plan.parts, plan.push.chunk, (unsigned long long)scratch);
-    gpu_tensor zero = {0};
+    gpu_tensor zero = {0}, b = desc->b;
+    bool by_address = plan.choice.kernel == OP_MATMUL_VECTOR;
+    if (by_address && desc->form == OP_MATMUL_NT) IJ_TRY(record_transpose(program, desc, label, &b, err));
     double m = plan.push.m, n = plan.push.n, k = plan.push.k;
     char detail[80];
     gpu_dispatch_desc dispatch = {.label = label,
                                   .detail = matmul_choice_name(device, desc, plan.choice, detail),
-                                  .tensors = {desc->a, desc->b, split ? desc->scratch : desc->c, desc->rows.offsets, desc->bias,
-                                              desc->residual, matmul_given(desc->pre) ? desc->pre : desc->gelu_grad_of,
-                                              split ? zero : desc->bias_grad, desc->gather, desc->residual_index},
+                                  .tensors = {desc->a, b, split ? desc->scratch : desc->c, desc->rows.offsets, desc->bias, desc->residual,
+                                              matmul_given(desc->pre) ? desc->pre : desc->gelu_grad_of, split ? zero : desc->bias_grad,
+                                              desc->gather, desc->residual_index},
                                   .tensor_count = MATMUL_BINDINGS,
                                   .push = &plan.push,
                                   .push_bytes = sizeof plan.push,
+                                  .address_count = by_address ? MATMUL_ADDRESSES : 0,
                                   .groups = {plan.groups[0], plan.groups[1], plan.groups[2]},
                                   .flops = 2 * m * n * k,
                                   .bytes = (desc->a.element == GPU_WORD ? 4 : 2) * (m * k + n * k) +

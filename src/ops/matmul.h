@@ -20,6 +20,7 @@ typedef enum op_matmul_form {
 typedef enum op_matmul_kernel {
     OP_MATMUL_AUTO,     /* what was tuned for this device and shape, else the best that the device has */
     OP_MATMUL_LANE,     /* f32 on CPU drivers: no shared memory, lanes across columns */
+    OP_MATMUL_VECTOR,   /* f32 on CPU drivers with addresses: the same with vector loads */
     OP_MATMUL_TILE,     /* any device, any element: tiles in shared memory, scalar arithmetic in f32 */
     OP_MATMUL_COOPMAT,  /* 16-bit operands, matrices of a subgroup (VK_KHR_cooperative_matrix) */
     OP_MATMUL_COOPMAT2, /* 16-bit operands, matrices of a workgroup (VK_NV_cooperative_matrix2); no gather */

@@ -81,6 +81,42 @@ static const op_case gelu_grad_cases[] = {
     {.name = "vit_192_fc2", .dims = {608, 192, 768, 600}, .large = true},
 };
 
+/* matmul_vector: edges of its tiles of 32 rows (24, 16) and 48 columns (64, 24, 12), whole and broken steps of 16 k, with and without more
+ * than one workgroup, and all that it does to a sum. */
+#define VECTOR [KERNEL] = OP_MATMUL_VECTOR
+static const op_case nt_vector_cases[] = {
+    {.name = "one", .dims = {1, 1, 1, VECTOR}},
+    {.name = "prime", .dims = {37, 29, 53, 0, BIAS, VECTOR}},
+    {.name = "whole_tiles", .dims = {64, 96, 48, 0, BIAS, VECTOR}},
+    {.name = "four_columns", .dims = {53, 64, 32, 0, BIAS | RESIDUAL, VECTOR}},
+    {.name = "tail_gelu", .dims = {65, 52, 36, 0, BIAS | GELU, VECTOR}},
+    {.name = "ragged_gelu_pre", .dims = {70, 96, 44, 41, BIAS | GELU | PRE, VECTOR}},
+    {.name = "ragged_residual", .dims = {13, 96, 48, 7, BIAS | RESIDUAL, VECTOR}},
+    {.name = "gather", .dims = {70, 40, 37, 61, BIAS | GATHER, VECTOR}},
+    {.name = "positions", .dims = {66, 52, 36, 0, BIAS | RESIDUAL, VECTOR, [PERIOD] = 16}},
+    {.name = "positions_listed", .dims = {66, 50, 36, 60, BIAS | RESIDUAL | INDEX | GATHER, VECTOR, [PERIOD] = 25}},
+    {.name = "no_rows_left", .dims = {33, 10, 7, 1, BIAS, VECTOR}},
+};
+static const op_case grad_vector_cases[] = {
+    {.name = "one", .dims = {1, 1, 1, 0, BIAS, VECTOR}},
+    {.name = "prime", .dims = {37, 29, 53, 0, BIAS, VECTOR}},
+    {.name = "whole_tiles_add", .dims = {64, 64, 96, 0, BIAS | ADD, VECTOR}},
+    {.name = "tail_add", .dims = {65, 36, 52, 0, BIAS | ADD, VECTOR}},
+    {.name = "ragged_add", .dims = {70, 44, 96, 41, ADD, VECTOR}},
+    {.name = "chunks", .dims = {100, 68, 61, 0, BIAS, VECTOR, [CHUNK] = 32}},
+    {.name = "chunks_add", .dims = {131, 67, 64, 91, BIAS | ADD, VECTOR, [CHUNK] = 32}},
+};
+static const op_case tn_gather_vector_cases[] = {
+    {.name = "one_chunk", .dims = {70, 29, 37, 61, BIAS | GATHER, VECTOR}},
+    {.name = "whole_steps", .dims = {64, 48, 96, 0, BIAS | GATHER, VECTOR, [CHUNK] = 32}},
+    {.name = "chunks_add", .dims = {131, 67, 64, 91, BIAS | ADD | GATHER, VECTOR, [CHUNK] = 32}},
+};
+static const op_case gelu_grad_vector_cases[] = {
+    {.name = "prime", .dims = {37, 29, 53, VECTOR}},
+    {.name = "whole_tiles", .dims = {64, 48, 96, 0, VECTOR}},
+    {.name = "ragged", .dims = {70, 44, 96, 41, VECTOR}},
+};
+
 /* clang-format off */
 /* 16-bit operands. The same cases on every rung K with every element E; Y16: the result has 16 bits too. */
 #define E16(K, E) [KERNEL] = K, [ELEMENT] = E
@@ -393,6 +429,11 @@ static const op_desc ops[] = {
     NN_GELU_OP("matmul_nn_gelu", gelu_grad_cases),
     TN_OP("matmul_tn", "matmul_nt", grad_cases),
     TN_OP("matmul_tn_gather", "matmul_nt", tn_gather_cases),
+    NT_OP("matmul_nt_vector", nt_vector_cases),
+    NN_OP("matmul_nn_vector", "matmul_nt_vector", grad_vector_cases),
+    NN_GELU_OP("matmul_nn_gelu_vector", gelu_grad_vector_cases),
+    TN_OP("matmul_tn_vector", "matmul_nt_vector", grad_vector_cases),
+    TN_OP("matmul_tn_gather_vector", "matmul_nt_vector", tn_gather_vector_cases),
     NT_OP("matmul_nt_f16", nt_tile_f16),
     NN_OP("matmul_nn_f16", NULL, nn_tile_f16),
     NN_GELU_OP("matmul_nn_gelu_f16", nn_gelu_tile_f16),

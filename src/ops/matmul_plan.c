@@ -22,6 +22,11 @@
 #define LANE_COLS 6
 #define LANE_COLS_NARROW 4
 
+/* matmul_vector: rows x columns that fill 32 registers of 16 lanes beside a row of b, or 16 of 8; several such tiles a workgroup
+ * and 16 k an iteration; tools/SPEED.md has the ladder. */
+#define VECTOR_STEP 16
+#define VECTOR_TURNS 4
+
 /* matmul_tile. */
 enum { TILE_LARGE, TILE_TALL, TILE_SMALL };
 static const matmul_tile tile_tiles[] = {{128, 128, 16, 8, 8, 1}, {128, 64, 16, 8, 4, 1}, {64, 64, 16, 4, 4, 1}};
@@ -89,16 +94,20 @@ uint32_t matmul_parts(gpu_device *device, const op_matmul_desc *desc) {
 static const char *shader_of(op_matmul_kernel kernel, gpu_element element) {
     if (kernel == OP_MATMUL_COOPMAT) return element == GPU_BF16 ? "matmul_coopmat_bf16" : "matmul_coopmat_f16";
     if (kernel == OP_MATMUL_COOPMAT2) return element == GPU_BF16 ? "matmul_coopmat2_bf16" : "matmul_coopmat2_f16";
-    return kernel == OP_MATMUL_LANE ? "matmul_lane" : "matmul_tile";
+    return kernel == OP_MATMUL_LANE ? "matmul_lane" : kernel == OP_MATMUL_VECTOR ? "matmul_vector" : "matmul_tile";
 }
 
 static int tiles_of(op_matmul_kernel kernel, const matmul_tile **tiles) {
-    static const matmul_tile lane_tiles[] = {{LANE_ROWS, 8 * LANE_COLS, 2, 1, 1, 1}}; /* its shape follows from m and n */
+    /* The shapes of these two follow from m and n. */
+    static const matmul_tile lane_tiles[] = {{LANE_ROWS, 8 * LANE_COLS, 2, 1, 1, 1}};
+    static const matmul_tile vector_tiles[] = {{32, 48, VECTOR_STEP, 8, 3, 1}};
     *tiles = kernel == OP_MATMUL_LANE      ? lane_tiles
+             : kernel == OP_MATMUL_VECTOR  ? vector_tiles
              : kernel == OP_MATMUL_TILE    ? tile_tiles
              : kernel == OP_MATMUL_COOPMAT ? coopmat_tiles
                                            : coopmat2_tiles;
     return kernel == OP_MATMUL_LANE      ? IJ_COUNT(lane_tiles)
+           : kernel == OP_MATMUL_VECTOR  ? IJ_COUNT(vector_tiles)
            : kernel == OP_MATMUL_TILE    ? IJ_COUNT(tile_tiles)
            : kernel == OP_MATMUL_COOPMAT ? IJ_COUNT(coopmat_tiles)
                                          : IJ_COUNT(coopmat2_tiles);
@@ -151,6 +160,7 @@ static bool coopmat2_fits(const gpu_info *info, const op_matmul_desc *desc, cons
 bool matmul_rung_runs(const gpu_device *device, op_matmul_kernel kernel, gpu_element element) {
     const gpu_info *info = gpu_device_info(device);
     if (kernel == OP_MATMUL_LANE) return element == GPU_WORD;
+    if (kernel == OP_MATMUL_VECTOR) return element == GPU_WORD && info->addresses && gpu_shader_exists("matmul_vector");
     if (kernel == OP_MATMUL_TILE) return true;
     if (element == GPU_WORD || !gpu_shader_exists(shader_of(kernel, element))) return false;
     const matmul_tile *tiles;
@@ -215,13 +225,15 @@ static bool default_of(gpu_device *device, const op_matmul_desc *desc, op_matmul
     return matmul_choice_runs(device, desc, *out);
 }
 
-/* Whether AUTO may take a rung. lane is for drivers that run shaders on the CPU. */
+/* Whether AUTO may take a rung. lane is for drivers that run shaders on the CPU, and not a second choice beside vector: which of
+ * them runs, and with it a result's last bits, must not hang on what a tuner measured. */
 static bool automatic(gpu_device *device, const op_matmul_desc *desc, op_matmul_kernel kernel) {
     if (kernel == OP_MATMUL_LANE && gpu_device_info(device)->kind != GPU_KIND_CPU) return false;
+    if (kernel == OP_MATMUL_LANE && matmul_rung_runs(device, OP_MATMUL_VECTOR, desc->a.element)) return false;
     return matmul_rung_runs(device, kernel, desc->a.element) && matmul_rung_trusted(device, kernel, desc->a.element);
 }
 
-static const op_matmul_kernel ladder[] = {OP_MATMUL_COOPMAT2, OP_MATMUL_COOPMAT, OP_MATMUL_LANE, OP_MATMUL_TILE};
+static const op_matmul_kernel ladder[] = {OP_MATMUL_COOPMAT2, OP_MATMUL_COOPMAT, OP_MATMUL_VECTOR, OP_MATMUL_LANE, OP_MATMUL_TILE};
 
 static bool choose(gpu_device *device, const op_matmul_desc *desc, matmul_choice *out) {
     if (desc->kernel != OP_MATMUL_AUTO && desc->variant) {
@@ -255,13 +267,13 @@ int matmul_candidates(gpu_device *device, const op_matmul_desc *desc, matmul_cho
 }
 
 const char *matmul_choice_name(gpu_device *device, const op_matmul_desc *desc, matmul_choice choice, char out[80]) {
-    static const char *const names[] = {"auto", "lane", "tile", "coopmat", "coopmat2"};
+    static const char *const names[] = {"auto", "lane", "vector", "tile", "coopmat", "coopmat2"};
     const matmul_tile *tiles;
     const gpu_matrix_shape *fragment = NULL;
     uint32_t count = (uint32_t)tiles_of(choice.kernel, &tiles);
     const matmul_tile *t = &tiles[choice.variant < count ? choice.variant : 0];
     if (choice.kernel == OP_MATMUL_COOPMAT) fragment = fragment_of(gpu_device_info(device), desc->a.element, t);
-    if (choice.kernel == OP_MATMUL_LANE || choice.kernel == OP_MATMUL_AUTO)
+    if (choice.kernel == OP_MATMUL_LANE || choice.kernel == OP_MATMUL_VECTOR || choice.kernel == OP_MATMUL_AUTO)
         snprintf(out, 80, "%s", names[choice.kernel]);
     else if (fragment)
         snprintf(out, 80, "%s %ux%ux%u, subgroup %ux%u, fragment %ux%ux%u", names[choice.kernel], t->bm, t->bn, t->bk, t->tm, t->tn,
@@ -273,25 +285,48 @@ const char *matmul_choice_name(gpu_device *device, const op_matmul_desc *desc, m
 
 /* ---- kernels ---- */
 
+/* Epilogue bits of the two kernels for CPU drivers; `columns` a workgroup, `step` k an iteration. */
+static uint32_t cpu_bits(const op_matmul_desc *desc, const matmul_plan *plan, uint32_t columns, uint32_t step) {
+    uint32_t bits = matmul_epilogue(desc);
+    if (plan->push.n % columns != 0) bits |= MATMUL_COLUMN_TAIL;
+    if (plan->push.k % step != 0 || (desc->form == OP_MATMUL_TN && matmul_given(desc->rows.offsets))) bits |= MATMUL_K_TAIL;
+    if (plan->parts > 1) bits = (bits & ~(uint32_t)MATMUL_ACCUMULATE) | MATMUL_SPLIT; /* matmul_reduce accumulates */
+    return bits;
+}
+
+/* Their grid: row tiles that may not exist, only the first ones do, are dealt out over the driver's threads. */
+static void cpu_grid(gpu_device *device, const op_matmul_desc *desc, uint32_t rows, uint32_t columns, matmul_plan *plan) {
+    struct matmul_push *push = &plan->push;
+    bool dealt = desc->form != OP_MATMUL_TN && matmul_given(desc->rows.offsets);
+    push->tiles = op_groups(push->m, rows), push->tile_columns = op_groups(push->n, columns);
+    uint32_t dividable = push->tiles * (dealt ? 1 : push->tile_columns), shares = rows_shares(device);
+    if (shares > dividable) shares = dividable;
+    plan->groups[0] = op_groups(dividable, shares) * (dealt ? push->tile_columns : 1);
+    plan->groups[1] = plan->parts;
+    plan->groups[2] = shares;
+}
+
 static void plan_lane(gpu_device *device, const op_matmul_desc *desc, matmul_plan *plan) {
     uint32_t subgroup = gpu_device_info(device)->subgroup_size, m = plan->push.m, n = plan->push.n;
     uint32_t lanes = subgroup < 8 ? 8 : subgroup > 16 ? 16 : subgroup;
     uint32_t rows = m > 16 ? LANE_ROWS : m > 4 ? 16 : 4;
     uint32_t wide = op_groups(n, lanes * LANE_COLS) * LANE_COLS, narrow = op_groups(n, lanes * LANE_COLS_NARROW) * LANE_COLS_NARROW;
     uint32_t cols = 10 * narrow < 9 * wide ? LANE_COLS_NARROW : LANE_COLS; /* the narrow one is a tenth slower */
-    uint32_t bits = matmul_epilogue(desc);
-    if (n % (lanes * cols) != 0) bits |= MATMUL_COLUMN_TAIL;
-    if (plan->push.k % 2 != 0 || (desc->form == OP_MATMUL_TN && matmul_given(desc->rows.offsets))) bits |= MATMUL_K_TAIL;
-    struct matmul_push *push = &plan->push;
-    bool dealt = desc->form != OP_MATMUL_TN && matmul_given(desc->rows.offsets);      /* only the first row tiles may exist */
-    if (plan->parts > 1) bits = (bits & ~(uint32_t)MATMUL_ACCUMULATE) | MATMUL_SPLIT; /* matmul_reduce accumulates */
-    push->tiles = op_groups(m, rows), push->tile_columns = op_groups(n, lanes * cols);
-    uint32_t dividable = push->tiles * (dealt ? 1 : push->tile_columns), shares = rows_shares(device);
-    if (shares > dividable) shares = dividable;
+    uint32_t bits = cpu_bits(desc, plan, lanes * cols, 2);
     plan->kernel = (gpu_kernel_desc){.shader = "matmul_lane", .specs = {lanes, desc->form, bits, rows, cols}, .spec_count = 5};
-    plan->groups[0] = op_groups(dividable, shares) * (dealt ? push->tile_columns : 1);
-    plan->groups[1] = plan->parts;
-    plan->groups[2] = shares;
+    cpu_grid(device, desc, rows, lanes * cols, plan);
+}
+
+/* Four columns where that leaves fewer of them over. */
+static void plan_vector(gpu_device *device, const op_matmul_desc *desc, matmul_plan *plan) {
+    uint32_t lanes = gpu_device_info(device)->subgroup_size, units = op_groups(plan->push.n, lanes);
+    bool four = lanes >= 16 && op_groups(units, 4) * 4 < op_groups(units, 3) * 3;
+    uint32_t rows = lanes < 16 ? 4 : four ? 6 : 8, cols = four ? 4 : 3;
+    uint32_t form = desc->form == OP_MATMUL_NT ? MATMUL_NN : (uint32_t)desc->form; /* b is turned first, see record_transpose */
+    uint32_t bits = cpu_bits(desc, plan, lanes * cols, VECTOR_STEP);
+    plan->kernel =
+        (gpu_kernel_desc){.shader = "matmul_vector", .specs = {lanes, form, bits, rows, cols, VECTOR_STEP, VECTOR_TURNS}, .spec_count = 7};
+    cpu_grid(device, desc, rows * VECTOR_TURNS, lanes * cols, plan);
 }
 
 /* The kernels with tiles. Epilogue bits of a split product are matmul_reduce's to apply. */
@@ -336,6 +371,8 @@ bool matmul_plan_make(gpu_device *device, const op_matmul_desc *desc, matmul_pla
     plan->parts = matmul_parts(device, desc);
     if (plan->choice.kernel == OP_MATMUL_LANE)
         plan_lane(device, desc, plan);
+    else if (plan->choice.kernel == OP_MATMUL_VECTOR)
+        plan_vector(device, desc, plan);
     else
         plan_tiled(device, desc, plan);
     return true;

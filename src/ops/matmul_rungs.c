@@ -25,7 +25,7 @@ static matmul_state *state_of(gpu_device *device) {
 }
 
 bool matmul_rung_trusted(gpu_device *device, op_matmul_kernel kernel, gpu_element element) {
-    if (kernel == OP_MATMUL_LANE || kernel == OP_MATMUL_TILE) return true;
+    if (kernel == OP_MATMUL_LANE || kernel == OP_MATMUL_VECTOR || kernel == OP_MATMUL_TILE) return true;
     const matmul_state *state = state_of(device);
     return state && state->trusted[kernel][element];
 }

@@ -1,7 +1,7 @@
 /* Which kernel and which tile a product takes: the choices there are, what was learnt about a device, and what is trusted.
  * For the start-up check and the tuner; products themselves need op_matmul only.       layer: ops; uses: gpu
  *
- * A rung is a kernel of op_matmul_kernel; each has a list of tiles, and a choice names one of them. LANE and TILE are trusted
+ * A rung is a kernel of op_matmul_kernel; each has a list of tiles, and a choice names one of them. LANE, VECTOR and TILE are trusted
  * always. COOPMAT and COOPMAT2 lean on young parts of drivers: OP_MATMUL_AUTO takes them once somebody has multiplied small
  * matrices in all forms with the kernel forced, compared, and said matmul_rung_trust. Everything here is kept with the device. */
 #ifndef IJ_OPS_MATMUL_RUNGS_H
