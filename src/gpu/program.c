@@ -230,6 +230,7 @@ static ij_status descriptor_set(gpu_program *program, const gpu_kernel *kernel, 
     return IJ_OK;
 }
 
+/* Behind the push constants, aligned as a shader's block of them is. */
 static void push_addresses(gpu_program *program, const gpu_dispatch_desc *desc) {
     uint64_t addresses[GPU_PUSH_BYTES_MAX / 8];
     uint32_t at = (desc->push_bytes + 7) / 8 * 8;

@@ -81,7 +81,7 @@ static const op_case gelu_grad_cases[] = {
     {.name = "vit_192_fc2", .dims = {608, 192, 768, 600}, .large = true},
 };
 
-/* matmul_vector: edges of its tiles of 32 rows (24, 16) and 48 columns (64, 24, 12), whole and broken steps of 16 k, with and without more
+/* matmul_vector: edges of its tiles of 8, 6 or 4 rows and 48 columns (64, 24, 12), whole and broken steps of 16 k, with and without more
  * than one workgroup, and all that it does to a sum. */
 #define VECTOR [KERNEL] = OP_MATMUL_VECTOR
 static const op_case nt_vector_cases[] = {

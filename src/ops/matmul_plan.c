@@ -25,7 +25,7 @@
 /* matmul_vector: rows x columns that fill 32 registers of 16 lanes beside a row of b, or 16 of 8; several such tiles a workgroup
  * and 16 k an iteration; tools/SPEED.md has the ladder. */
 #define VECTOR_STEP 16
-#define VECTOR_TURNS 4
+#define VECTOR_TURNS 8
 
 /* matmul_tile. */
 enum { TILE_LARGE, TILE_TALL, TILE_SMALL };
@@ -100,7 +100,7 @@ static const char *shader_of(op_matmul_kernel kernel, gpu_element element) {
 static int tiles_of(op_matmul_kernel kernel, const matmul_tile **tiles) {
     /* The shapes of these two follow from m and n. */
     static const matmul_tile lane_tiles[] = {{LANE_ROWS, 8 * LANE_COLS, 2, 1, 1, 1}};
-    static const matmul_tile vector_tiles[] = {{32, 48, VECTOR_STEP, 8, 3, 1}};
+    static const matmul_tile vector_tiles[] = {{64, 48, VECTOR_STEP, 8, 3, 1}};
     *tiles = kernel == OP_MATMUL_LANE      ? lane_tiles
              : kernel == OP_MATMUL_VECTOR  ? vector_tiles
              : kernel == OP_MATMUL_TILE    ? tile_tiles
