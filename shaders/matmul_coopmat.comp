@@ -111,8 +111,9 @@ void add_row_sums() {
 
 /* A strip of this subgroup's sums, FM x STRIP, from the stage to memory. */
 void store_strip(uint stage, uvec2 start, uvec3 dims, uint part) {
-    for (uint slot = gl_SubgroupInvocationID; slot < FM * STRIP / 4; slot += LANES) {
-        uint row = slot / (STRIP / 4), four = slot % (STRIP / 4);
+    for (uint i = 0; i < (FM * STRIP / 4 + LANES - 1) / LANES; i++) {
+        uint slot = gl_SubgroupInvocationID + i * LANES, row = slot / (STRIP / 4), four = slot % (STRIP / 4);
+        if (FM * STRIP / 4 % LANES != 0 && slot >= FM * STRIP / 4) break;
         store_four(start.x + row, start.y + four * 4, uintBitsToFloat(pool[stage + row * STAGE_LINE + four]), dims, part);
     }
 }

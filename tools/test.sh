@@ -75,7 +75,8 @@ step_short_run() {
 # Killed at random moments, resumed, compared with a run that was not.
 step_kill_and_resume() {
     use_main
-    bash tests/test_kill.sh "$builds/ijepa" 4
+    bash tests/test_kill.sh "$builds/ijepa" 4 || return
+    LP_NATIVE_VECTOR_WIDTH=256 bash tests/test_kill.sh "$builds/ijepa" 2 f16
 }
 
 # 300 steps in f16 and bf16 beside f32; with vectors of 8 lanes, where Mesa's CPU driver has cooperative matrices.

@@ -11,8 +11,11 @@
 #include <string.h>
 
 /* A driver's watchdog ends a submission after some seconds; ggml's experience is that 200 GFLOP a submission is safe on
- * everything that people train on. Software drivers have no watchdog, but a small cap also lets Ctrl-C through. */
+ * everything that people train on. Software drivers have no watchdog, but a small cap also lets Ctrl-C through. Where the driver tells
+ * its cores, 10 GFLOP each: some 50 ms in scalar f32, a few on matrix engines; the large device that submits a thousand dispatches a step
+ * then does so in tens of submissions, not hundreds. */
 #define FLOPS_PER_SUBMISSION 200e9
+#define FLOPS_PER_SUBMISSION_CORE 10e9
 #define DISPATCHES_PER_SUBMISSION 2000
 #define SETS_PER_POOL 256
 
@@ -160,8 +163,10 @@ static ij_status remember(gpu_program *program, gpu_tensor tensor, bool written,
 /* Begins an op: the command buffer it goes into, and its first timestamp. */
 static ij_status begin_op(gpu_program *program, const char *label, const char *detail, double flops, double bytes, ij_error *err) {
     assert(!program->finished);
+    double most = FLOPS_PER_SUBMISSION_CORE * program->device->info.cores;
+    if (most < FLOPS_PER_SUBMISSION) most = FLOPS_PER_SUBMISSION;
     bool full = program->command_count && program->dispatches_here &&
-                (program->flops_here + flops > FLOPS_PER_SUBMISSION || program->dispatches_here >= DISPATCHES_PER_SUBMISSION);
+                (program->flops_here + flops > most || program->dispatches_here >= DISPATCHES_PER_SUBMISSION);
     if (full) GPU_VK(program->device, program->device->vk.vkEndCommandBuffer(commands_of(program)), program->name, err);
     if (full || program->command_count == 0) {
         IJ_TRY(open_commands(program, err));

@@ -160,13 +160,15 @@ static const op_case nn_tile_bf16[] = {NN_HALF(TILE, OP_BF16), VARIANTS_3(TILE, 
 static const op_case nn_gelu_tile_bf16[] = {NN_GELU_HALF(TILE, OP_BF16)};
 static const op_case tn_tile_bf16[] = {TN_HALF(TILE, OP_BF16), TN_HALF_GATHER(TILE, OP_BF16), VARIANTS_3(TILE, OP_BF16, BIAS),
                                        TN_HALF_LARGE(OP_BF16)};
-static const op_case nt_coopmat_f16[] = {NT_HALF(COOPMAT, OP_F16), NT_HALF_GATHER(COOPMAT, OP_F16), VARIANTS_10(COOPMAT, OP_F16, BIAS)};
+static const op_case nt_coopmat_f16[] = {NT_HALF(COOPMAT, OP_F16), NT_HALF_GATHER(COOPMAT, OP_F16),
+                                         VARIANTS_10(COOPMAT, OP_F16, BIAS | GELU | PRE)};
 static const op_case nn_coopmat_f16[] = {NN_HALF(COOPMAT, OP_F16), VARIANTS_10(COOPMAT, OP_F16, 0)};
-static const op_case nn_gelu_coopmat_f16[] = {NN_GELU_HALF(COOPMAT, OP_F16)};
+static const op_case nn_gelu_coopmat_f16[] = {NN_GELU_HALF(COOPMAT, OP_F16), VARIANTS_10(COOPMAT, OP_F16, 0)};
 static const op_case tn_coopmat_f16[] = {TN_HALF(COOPMAT, OP_F16), TN_HALF_GATHER(COOPMAT, OP_F16), VARIANTS_10(COOPMAT, OP_F16, BIAS)};
-static const op_case nt_coopmat_bf16[] = {NT_HALF(COOPMAT, OP_BF16), NT_HALF_GATHER(COOPMAT, OP_BF16), VARIANTS_10(COOPMAT, OP_BF16, BIAS)};
+static const op_case nt_coopmat_bf16[] = {NT_HALF(COOPMAT, OP_BF16), NT_HALF_GATHER(COOPMAT, OP_BF16),
+                                          VARIANTS_10(COOPMAT, OP_BF16, BIAS | GELU | PRE)};
 static const op_case nn_coopmat_bf16[] = {NN_HALF(COOPMAT, OP_BF16), VARIANTS_10(COOPMAT, OP_BF16, 0)};
-static const op_case nn_gelu_coopmat_bf16[] = {NN_GELU_HALF(COOPMAT, OP_BF16)};
+static const op_case nn_gelu_coopmat_bf16[] = {NN_GELU_HALF(COOPMAT, OP_BF16), VARIANTS_10(COOPMAT, OP_BF16, 0)};
 static const op_case tn_coopmat_bf16[] = {TN_HALF(COOPMAT, OP_BF16), TN_HALF_GATHER(COOPMAT, OP_BF16), VARIANTS_10(COOPMAT, OP_BF16, BIAS)};
 static const op_case nt_coopmat2_f16[] = {NT_HALF(COOPMAT2, OP_F16), VARIANTS_4(COOPMAT2, OP_F16, BIAS)};
 static const op_case nn_coopmat2_f16[] = {NN_HALF(COOPMAT2, OP_F16), VARIANTS_4(COOPMAT2, OP_F16, 0)};
