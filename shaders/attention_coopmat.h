@@ -103,17 +103,35 @@ uvec4 load8(uint matrix, uint r, uint c) {
     return qkv[((begin + r) * 3 + matrix) * row_uvec4 + column + c];
 }
 
-/* Stages the rows that the workgroup owns, or BLOCK rows of two matrices that pass by. A barrier before and after. */
+/* How often an invocation loads, to stage the rows that the workgroup owns or a block. */
+const uint OWNED_STEPS = (OWNED * WIDTH_UVEC4 + LANES * SUBGROUPS - 1) / (LANES * SUBGROUPS);
+const uint STEPS = (BLOCK * WIDTH_UVEC4 + LANES * SUBGROUPS - 1) / (LANES * SUBGROUPS);
+
+/* Stages the rows that the workgroup owns, or BLOCK rows of two matrices that pass by; a barrier before and after. All loads are on
+ * their way before the first is waited for. */
 void stage_owned(uint matrix) {
-    for (uint e = gl_LocalInvocationIndex; e < OWNED * WIDTH_UVEC4; e += gl_WorkGroupSize.x)
-        staged[e / WIDTH_UVEC4 * STAGED_ROW + e % WIDTH_UVEC4] = load8(matrix, owned_first + e / WIDTH_UVEC4, e % WIDTH_UVEC4);
+    uvec4 a[OWNED_STEPS];
+    [[unroll]] for (uint i = 0; i < OWNED_STEPS; i++) {
+        uint e = gl_LocalInvocationIndex + i * LANES * SUBGROUPS;
+        a[i] = load8(matrix, owned_first + e / WIDTH_UVEC4, e % WIDTH_UVEC4);
+    }
+    [[unroll]] for (uint i = 0; i < OWNED_STEPS; i++) {
+        uint e = gl_LocalInvocationIndex + i * LANES * SUBGROUPS;
+        if (e < OWNED * WIDTH_UVEC4) staged[e / WIDTH_UVEC4 * STAGED_ROW + e % WIDTH_UVEC4] = a[i];
+    }
 }
 void stage_passing(uint first_matrix, uint second_matrix, uint first_row) {
-    for (uint e = gl_LocalInvocationIndex; e < BLOCK * WIDTH_UVEC4; e += gl_WorkGroupSize.x) {
-        uint r = e / WIDTH_UVEC4, c = e % WIDTH_UVEC4;
-        uvec4 a = load8(first_matrix, first_row + r, c), b = load8(second_matrix, first_row + r, c);
-        staged[r * STAGED_ROW + c] = a;
-        staged[SECOND + r * STAGED_ROW + c] = b;
+    uvec4 a[STEPS], b[STEPS];
+    [[unroll]] for (uint i = 0; i < STEPS; i++) {
+        uint e = gl_LocalInvocationIndex + i * LANES * SUBGROUPS;
+        a[i] = load8(first_matrix, first_row + e / WIDTH_UVEC4, e % WIDTH_UVEC4);
+        b[i] = load8(second_matrix, first_row + e / WIDTH_UVEC4, e % WIDTH_UVEC4);
+    }
+    [[unroll]] for (uint i = 0; i < STEPS; i++) {
+        uint e = gl_LocalInvocationIndex + i * LANES * SUBGROUPS;
+        if (e >= BLOCK * WIDTH_UVEC4) continue;
+        staged[e / WIDTH_UVEC4 * STAGED_ROW + e % WIDTH_UVEC4] = a[i];
+        staged[SECOND + e / WIDTH_UVEC4 * STAGED_ROW + e % WIDTH_UVEC4] = b[i];
     }
 }
 

@@ -78,7 +78,7 @@ static ij_status make_instance(gpu_device *device, bool validation, ij_error *er
     VkValidationFeaturesEXT features = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
                                         .enabledValidationFeatureCount = IJ_COUNT(enables),
                                         .pEnabledValidationFeatures = enables};
-    VkApplicationInfo app = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "ijepa", .apiVersion = VK_API_VERSION_1_2};
+    VkApplicationInfo app = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "ijepa", .apiVersion = VK_API_VERSION_1_3};
     VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &app};
     if (validation) {
         info.pNext = &features;
@@ -446,6 +446,10 @@ static ij_status make_device(gpu_device *device, bool compile_only, ij_error *er
         }
     }
     const gpu_info *has = &device->info;
+    /* Modules of matrix kernels are SPIR-V 1.6, in which workgroup sizes by specialisation need this; Vulkan 1.3 devices have it. */
+    VkPhysicalDeviceMaintenance4Features maintenance4 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES,
+                                                         .maintenance4 = VK_TRUE};
+    if (has->shape_count) maintenance4.pNext = features12.pNext, features12.pNext = &maintenance4;
     features12.shaderFloat16 = has->f16;
     features12.bufferDeviceAddress = has->addresses;
     features.features.shaderInt64 = has->addresses;

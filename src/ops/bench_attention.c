@@ -37,7 +37,8 @@ const char *attention_kernel_name(op_attention_kernel kernel) {
 }
 
 bool attention_bench_supports(const gpu_device *device, op_attention_kernel kernel, gpu_element element) {
-    return kernel != OP_ATTENTION_COOPMAT || attention_rung_runs(device, element);
+    const op_attention_shape usual = {.heads = 1, .head_dim = 64, .kernel = kernel};
+    return kernel != OP_ATTENTION_COOPMAT || (element != GPU_WORD && op_attention_supported(device, &usual, element));
 }
 
 void attention_bench_cost(const attention_bench_desc *d, bool backward, double *flops, double *bytes) {

@@ -28,6 +28,7 @@ ij_status attention_bench(gpu_device *device, const attention_bench_desc *desc, 
 /* Flops and bytes that the definition needs: two products of each pair of rows forward, five backward; every tensor once. */
 void attention_bench_cost(const attention_bench_desc *desc, bool backward, double *flops, double *bytes);
 
+/* Whether the device has the kernel for heads of the usual size; others may still be refused, in their times' notes. */
 bool attention_bench_supports(const gpu_device *device, op_attention_kernel kernel, gpu_element element);
 const char *attention_kernel_name(op_attention_kernel kernel); /* "auto", "row", "coopmat" */
 

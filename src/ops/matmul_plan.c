@@ -192,8 +192,9 @@ static uint32_t default_tile(const op_matmul_desc *desc, const struct matmul_pus
     return groups >= GROUPS_WANTED ? best : TILE_SMALL;
 }
 
-/* Least cost by the formula at the head of this file. Tiles beyond 128 x 128 only on NVIDIA: with AMD's compiler they leave one
- * workgroup a core, and nothing public says that they help. On a CPU driver the least tile: it has no registers to fill. */
+/* Least cost by the formula at the head of this file. Tiles beyond 128 x 128 are for NVIDIA, elsewhere the last resort: with AMD's
+ * compiler they leave few workgroups a core, and nothing public says that they help. On a CPU driver the smallest tile: it has no
+ * registers to fill. */
 static bool default_matrix_tile(gpu_device *device, const op_matmul_desc *desc, op_matmul_kernel kernel, uint32_t *variant) {
     const gpu_info *info = gpu_device_info(device);
     const struct matmul_push d = matmul_dims(desc);
@@ -205,12 +206,10 @@ static bool default_matrix_tile(gpu_device *device, const op_matmul_desc *desc, 
         const matmul_tile *t = &tiles[i];
         if (!matmul_choice_runs(device, desc, (matmul_choice){kernel, (uint32_t)i})) continue;
         uint32_t area = t->bm * t->bn;
-        if (found && kernel == OP_MATMUL_COOPMAT && info->vendor != VENDOR_NVIDIA && area > 128 * 128) continue;
         double groups = (double)op_groups(d.m, t->bm) * op_groups(d.n, t->bn) * matmul_parts(device, desc);
         double rounds = (double)op_groups((int64_t)groups, (int64_t)cores);
         double cost = info->kind == GPU_KIND_CPU ? area : rounds * area / (double)t->speed;
-        bool oversized = kernel == OP_MATMUL_COOPMAT && info->vendor != VENDOR_NVIDIA && area > 128 * 128;
-        if (oversized) cost *= 4; /* the last resort */
+        if (kernel == OP_MATMUL_COOPMAT && info->vendor != VENDOR_NVIDIA && area > 128 * 128) cost *= 4;
         if (found && !(cost < least)) continue;
         least = cost, *variant = (uint32_t)i, found = true;
     }
