@@ -74,7 +74,7 @@ typedef struct ijepa_device_options {
     const char *device;       /* index or part of a name [best: discrete, integrated, virtual, CPU] */
     bool validation;          /* Vulkan validation layers [off] */
     const char *cache_folder; /* compiled pipelines and tuned kernels are kept there [not kept] */
-    const char *off;          /* what not to use though the device has it: "coopmat2", "coopmat", "bf16", "f16", comma-separated [nothing] */
+    const char *off;          /* what not to use though the device has it: "coopmat2", "coopmat", "bf16", "f16", "addresses", comma-separated [nothing] */
 } ijepa_device_options;
 
 /* Fills at most `capacity` infos; *count is how many there are. */

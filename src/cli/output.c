@@ -39,7 +39,7 @@ void cli_environment_tune(void) {
 void cli_environment_help(void) {
     static const char *const table[][2] = {
         {"IJEPA_DEVICE", "the device when --device is not given: an index or part of a name"},
-        {"IJEPA_OFF", "what not to use though the device has it: f16, bf16, coopmat, coopmat2; comma-separated"},
+        {"IJEPA_OFF", "what not to use though the device has it: f16, bf16, coopmat, coopmat2, addresses; comma-separated"},
         {"IJEPA_VALIDATION", "1: as if --validation were given"},
         {"IJEPA_CACHE", "folder for compiled pipelines; empty: they are not kept [$XDG_CACHE_HOME/ijepa]"},
         {"XDG_CACHE_HOME", "where caches are [~/.cache]"},

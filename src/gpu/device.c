@@ -286,14 +286,15 @@ static uint32_t count_cores(VkPhysicalDevice physical) {
 
 /* Steps of the ladder that can be switched off, to find out which one a driver gets wrong, or for tests. */
 enum {
-    OFF_F16 = 1,      /* arithmetic and matrices in f16; packed storage needs nothing of the device and stays */
-    OFF_BF16 = 2,     /* matrices in bf16, likewise */
-    OFF_COOPMAT = 4,  /* matrices of a subgroup, and of a workgroup */
-    OFF_COOPMAT2 = 8, /* matrices of a workgroup */
+    OFF_F16 = 1,        /* arithmetic and matrices in f16; packed storage needs nothing of the device and stays */
+    OFF_BF16 = 2,       /* matrices in bf16, likewise */
+    OFF_COOPMAT = 4,    /* matrices of a subgroup, and of a workgroup */
+    OFF_COOPMAT2 = 8,   /* matrices of a workgroup */
+    OFF_ADDRESSES = 16, /* tensors by address */
 };
 
 static ij_status parse_off(const char *text, uint32_t *off, ij_error *err) {
-    static const char *const names[] = {"f16", "bf16", "coopmat", "coopmat2"};
+    static const char *const names[] = {"f16", "bf16", "coopmat", "coopmat2", "addresses"};
     *off = 0;
     while (text && *text) {
         size_t length = strcspn(text, ",");
@@ -301,7 +302,7 @@ static ij_status parse_off(const char *text, uint32_t *off, ij_error *err) {
         while (i < IJ_COUNT(names) && !(strlen(names[i]) == length && strncmp(text, names[i], length) == 0)) i++;
         if (i == IJ_COUNT(names))
             return ij_fail(err, IJ_ERROR_ARGUMENT,
-                           "off: \"%.*s\" is nothing that can be switched off; there are f16, bf16, coopmat, coopmat2",
+                           "off: \"%.*s\" is nothing that can be switched off; there are f16, bf16, coopmat, coopmat2, addresses",
                            (int)(length < 40 ? length : 40), text);
         *off |= 1u << i;
         text += length + (text[length] == ',');
@@ -320,6 +321,7 @@ static void describe_matrices(VkInstance instance, VkPhysicalDevice physical, ui
     if (coopmat) matrix.pNext = has.pNext, has.pNext = &matrix;
     if (has_extension(physical, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) bfloat.pNext = has.pNext, has.pNext = &bfloat;
     vkGetPhysicalDeviceFeatures2(physical, &features);
+    if (off & OFF_ADDRESSES) info->addresses = false;
     info->f16 = has.shaderFloat16 && !(off & OFF_F16);
     info->bf16 = bfloat.shaderBFloat16Type && bfloat.shaderBFloat16CooperativeMatrix && !(off & OFF_BF16);
     info->cores = count_cores(physical);

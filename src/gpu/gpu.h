@@ -80,7 +80,7 @@ typedef struct gpu_device_desc {
     const char *cache_folder; /* where compiled pipelines are kept [not kept] */
     bool compile_only;        /* pipelines are made and keep what gpu_statistics tells; memory is not allocated, commands are not
                                * recorded, submitting is a programmer's error: a driver without hardware will do */
-    const char *off;          /* what not to use: "f16", "bf16", "coopmat", "coopmat2", comma-separated [everything the device has] */
+    const char *off;          /* what not to use: "f16", "bf16", "coopmat", "coopmat2", "addresses", comma-separated [everything the device has] */
 } gpu_device_desc;
 
 /* All devices of all drivers. *infos is one allocation, free() it. No driver at all is IJ_ERROR_DEVICE with a hint. */
