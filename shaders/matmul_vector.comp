@@ -32,7 +32,7 @@ layout(constant_id = MATMUL_SPEC_EPILOGUE) const uint EPILOGUE = 0;
 layout(constant_id = MATMUL_SPEC_ROWS) const uint ROWS = 8;
 layout(constant_id = MATMUL_SPEC_COLS) const uint COLS = 3;
 layout(constant_id = MATMUL_SPEC_STEP) const uint STEP = 16;
-layout(constant_id = MATMUL_SPEC_TURNS) const uint TURNS = 4;
+layout(constant_id = MATMUL_SPEC_TURNS) const uint TURNS = 8;
 const uint ELEMENT = 0, ELEMENT_C = 0; /* f32 only */
 #include "matmul_epilogue.h"
 
@@ -119,15 +119,17 @@ void store_row_sums(uvec2 tile, uint k_start, uint k_end, uint part, uvec3 dims,
     do {
         uint row = tile.x * ROWS * TURNS + first, k = k_start;
         float total = 0;
-        do {
-            float here = 0;
-            [[unroll]] for (uint e = 0; e < STEP; e++) {
-                float value = across(push.a + floats(min(k + e, k_end - 1) * dims.x + row));
-                here += mix(0.0, value, k + e < k_end);
-            }
-            total += here;
-            k += STEP;
-        } while (k < k_end);
+        if (k < k_end) {
+            do {
+                float here = 0;
+                [[unroll]] for (uint e = 0; e < STEP; e++) {
+                    float value = across(push.a + floats(min(k + e, k_end - 1) * dims.x + row));
+                    here += mix(0.0, value, k + e < k_end);
+                }
+                total += here;
+                k += STEP;
+            } while (k < k_end);
+        }
         if (first + lane < ROWS * TURNS) store_row_sum(row + lane, total, dims, part);
         first += push.tile_columns * LANES;
     } while (first < ROWS * TURNS);
@@ -141,7 +143,7 @@ void main() {
     uint first = tile.x * ROWS * TURNS, column = tile.y * COLS * LANES;
     uint k_start = has(MATMUL_SPLIT) ? gl_WorkGroupID.y * push.chunk : 0;
     uint k_end = has(MATMUL_SPLIT) ? min(dims.z, k_start + push.chunk) : dims.z;
-    if (first >= dims.x || tile.y >= push.tile_columns || k_start >= k_end) return;
+    if (first >= dims.x || tile.y >= push.tile_columns || (has(MATMUL_SPLIT) && k_start >= k_end)) return;
     uint part = part_start(gl_WorkGroupID.y, dims);
     uint k_full = has(MATMUL_K_TAIL) ? k_start + (k_end - k_start) / STEP * STEP : k_end;
     uint64_t b_column = push.b + floats(column);
