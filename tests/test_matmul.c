@@ -123,6 +123,43 @@ START_TEST(test_tiles_do_not_change_bits) {
 }
 END_TEST
 
+/* A batch may leave a part of the model without rows: its weights' gradient is then zero, whatever was there. */
+START_TEST(test_no_rows_no_gradient) {
+    const op_matmul_kernel kernels[] = {OP_MATMUL_LANE, OP_MATMUL_VECTOR, OP_MATMUL_TILE};
+    for (int i = 0; i < IJ_COUNT(kernels); i++) {
+        op_matmul_desc desc = desc_of(OP_MATMUL_TN, 5, 40, 24, GPU_WORD);
+        gpu_arena *arena;
+        gpu_program *program;
+        ij_error err = {0};
+        uint32_t offsets[] = {0, 0};
+        float ones[40 * 24], sums[40];
+        for (int j = 0; j < IJ_COUNT(ones); j++) ones[j] = 1;
+        if (!matmul_rung_runs(test_device, kernels[i], GPU_WORD)) continue;
+        desc.kernel = kernels[i], desc.rows.at = 1;
+        CHECK_OK(gpu_arena_create(test_device, "no rows", GPU_MEMORY_DEVICE, &arena, &err));
+        CHECK_OK(gpu_reserve(arena, 4 * 5 * 40, "dy", &desc.a, &err));
+        CHECK_OK(gpu_reserve(arena, 4 * 5 * 24, "x", &desc.b, &err));
+        CHECK_OK(gpu_reserve(arena, sizeof ones, "dw", &desc.c, &err));
+        CHECK_OK(gpu_reserve(arena, sizeof sums, "dbias", &desc.bias_grad, &err));
+        CHECK_OK(gpu_reserve(arena, sizeof offsets, "offsets", &desc.rows.offsets, &err));
+        CHECK_OK(gpu_arena_commit(arena, &err));
+        CHECK_OK(gpu_write(test_device, desc.c, 0, ones, sizeof ones, &err));
+        CHECK_OK(gpu_write(test_device, desc.bias_grad, 0, ones, sizeof sums, &err));
+        CHECK_OK(gpu_write(test_device, desc.rows.offsets, 0, offsets, sizeof offsets, &err));
+        CHECK_OK(gpu_program_create(test_device, "no rows", false, &program, &err));
+        CHECK_OK(op_matmul(program, &desc, &err));
+        CHECK_OK(gpu_program_finish(program, &err));
+        CHECK_OK(gpu_run(program, &err));
+        CHECK_OK(gpu_read(test_device, desc.c, 0, ones, sizeof ones, &err));
+        CHECK_OK(gpu_read(test_device, desc.bias_grad, 0, sums, sizeof sums, &err));
+        for (int j = 0; j < IJ_COUNT(ones); j++) ck_assert(ones[j] == 0);
+        for (int j = 0; j < IJ_COUNT(sums); j++) ck_assert(sums[j] == 0);
+        gpu_program_destroy(program);
+        gpu_arena_destroy(arena);
+    }
+}
+END_TEST
+
 Suite *matmul_suite(void) {
     Suite *suite = suite_create("matmul");
     TCase *choices = tcase_create("choices");
@@ -132,6 +169,7 @@ Suite *matmul_suite(void) {
     tcase_add_test(choices, test_only_trusted_rungs_are_automatic);
     tcase_add_test(choices, test_table_decides);
     tcase_add_test(choices, test_tiles_do_not_change_bits);
+    tcase_add_test(choices, test_no_rows_no_gradient);
     suite_add_tcase(suite, choices);
     return suite;
 }
