@@ -251,7 +251,7 @@ START_TEST(test_bench) {
     ck_assert_int_eq(rows, 6);
     ck_assert(summary.roof.gflops_f32 > 0 && summary.roof.gflops_f16 == 0 && summary.roof.gbytes > 0 && summary.device[0] && !summary.baseline[0]);
     options.kernel = "magic";
-    API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_ARGUMENT, "auto, lane, tile, coopmat, coopmat2, all");
+    API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_ARGUMENT, "auto, lane, vector, tile, coopmat, coopmat2, all");
     options.kernel = "coopmat"; /* multiplies 16 bits only */
     API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_DEVICE, "no kernel \"coopmat\" for f32");
     options.kernel = NULL, options.element = "f8";

@@ -114,6 +114,12 @@ static double lse_tolerance(const op_case *c) { return op_tolerance(c->dims[1]) 
  * bounds it, as in op_tolerance. */
 static double rounded_terms(const op_case *c) { return c->reals[2] == OP_ATTENTION_COOPMAT ? 5 * op_rounding(dtype_of(c)) : 0; }
 
+/* Backward the walk can be much longer than the sum: a key that few queries look at hard gets few large terms of either sign. On the
+ * reference, with numbers as here (scores of deviation 1.7), sqrt(sum of (ds q)^2) is up to 6.03 times |sum| + rms of the result, over
+ * lengths of 181 to 1031 and heads of 24 to 80. A rounding is u / sqrt 3 in root mean square, and the few elements with such a walk stay within
+ * three deviations: 6.03 x 3 / sqrt 3. */
+static double rounded_terms_bwd(const op_case *c) { return c->reals[2] == OP_ATTENTION_COOPMAT ? 10.5 * op_rounding(dtype_of(c)) : 0; }
+
 static int fwd_args(const op_case *c, op_arg *args) {
     int64_t dim = c->dims[0] * c->dims[1];
     args[0] = rows_arg(c, "qkv", OP_IN, 3 * dim, 1.3, 0);
@@ -148,7 +154,7 @@ static void infer_ref(const op_case *c, void *const *h) { ref_attention(h[0], h[
 
 /* dp and delta are sums of head_dim products of which the difference is taken: their errors stand beside the score's. What out lost when
  * it was stored counts for nothing: the reference takes delta from the same out. */
-static double bwd_tolerance(const op_case *c) { return lse_tolerance(c) + 2 * op_tolerance(c->dims[1]) + rounded_terms(c); }
+static double bwd_tolerance(const op_case *c) { return lse_tolerance(c) + 2 * op_tolerance(c->dims[1]) + rounded_terms_bwd(c); }
 
 static int bwd_args(const op_case *c, op_arg *args) {
     int64_t rows = rows_of(c), dim = c->dims[0] * c->dims[1];
