@@ -29,6 +29,8 @@ typedef struct trial {
     gpu_arena *arena;
     float *block; /* [BLOCK_ELEMENTS] as the device sees them */
     float *c;     /* one row of c */
+    double expected[SAMPLES]; /* of the elements that are verified, computed once for all candidates */
+    bool expecting;
     uint32_t m, n, k;
 } trial;
 
@@ -137,6 +139,12 @@ static double expected_at(const trial *t, uint32_t row, uint32_t column) {
     return d->gelu ? gelu_of(sum) : sum;
 }
 
+/* The elements that are verified: `rows` rows, the first and the last among them, `per_row` of each. */
+static void sample_place(const trial *t, uint32_t r, uint32_t s, uint32_t *row, uint32_t *column) {
+    *row = r == 0 ? 0 : r == 1 ? t->m - 1 : (uint32_t)((uint64_t)r * 2654435761u % t->m);
+    *column = s == 0 ? 0 : s == 1 ? t->n - 1 : (uint32_t)(((uint64_t)s * 2246822519u + r) % t->n);
+}
+
 /* Sampled elements, those of the first and last row and column among them: right when within the bound of sums of k exact products of
  * numbers in [-1, 1] (size sqrt(k) / 3) and the rounding of the store. */
 static ij_status verify(trial *t, bool *right, ij_error *err) {
@@ -145,14 +153,20 @@ static ij_status verify(trial *t, bool *right, ij_error *err) {
     double size = sqrt((double)t->k) / 3, tolerance = op_tolerance(t->k) + 1e-6, rounding = element == GPU_WORD ? 0 : op_rounding(op_dtype_of(element));
     *right = true;
     const uint32_t rows = t->m < 16 ? t->m : 16, per_row = SAMPLES / rows;
+    uint32_t row, column;
+    for (uint32_t i = 0; i < rows * per_row && !t->expecting; i++) {
+        sample_place(t, i / per_row, i % per_row, &row, &column);
+        t->expected[i] = expected_at(t, row, column);
+    }
+    t->expecting = true;
     for (uint32_t r = 0; r < rows && *right; r++) {
-        uint32_t row = r == 0 ? 0 : r == 1 ? t->m - 1 : (uint32_t)((uint64_t)r * 2654435761u % t->m);
+        sample_place(t, r, 0, &row, &column);
         gpu_tensor part = t->desc.c;
         part.offset += row * row_bytes, part.bytes = row_bytes;
         IJ_TRY(op_read_floats(t->device, part, 1, t->n, t->c, err));
         for (uint32_t s = 0; s < per_row; s++) {
-            uint32_t column = s == 0 ? 0 : s == 1 ? t->n - 1 : (uint32_t)(((uint64_t)s * 2246822519u + r) % t->n);
-            double want = expected_at(t, row, column), got = (double)t->c[column];
+            sample_place(t, r, s, &row, &column);
+            double want = t->expected[r * per_row + s], got = (double)t->c[column];
             if (!(fabs(got - want) <= tolerance * (fabs(want) + size) + rounding * (fabs(want) + tolerance * size) * 1.01 + 0x1p-24)) *right = false;
         }
     }
@@ -162,7 +176,7 @@ static ij_status verify(trial *t, bool *right, ij_error *err) {
 /* The verdict must be able to fall: one element of c moved by four tolerances. Once a product. */
 static ij_status verdict_can_fall(trial *t, bool *falls, ij_error *err) {
     gpu_element element = t->desc.c.element;
-    double size = sqrt((double)t->k) / 3, want = expected_at(t, 0, 0);
+    double size = sqrt((double)t->k) / 3, want = t->expected[0];
     double moved = want + 4 * ((op_tolerance(t->k) + 1e-6 + (element == GPU_WORD ? 0 : op_rounding(op_dtype_of(element)))) * (fabs(want) + size));
     float single = (float)moved;
     uint16_t half = op_encode(op_dtype_of(element), moved);
