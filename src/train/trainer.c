@@ -151,6 +151,9 @@ static ij_status open_model(ij_trainer *t, ij_error *err) {
     memcpy(desc.mean, c->mean, sizeof desc.mean);
     memcpy(desc.std, c->std, sizeof desc.std);
     char why[300];
+    const gpu_info *info = gpu_device_info(t->device);
+    if (info->shape_count && c->precision != IJ_PRECISION_F32 && info->kind != GPU_KIND_CPU)
+        say(t, "checking the matrix engines (a driver that compiles these kernels for the first time takes a while)");
     IJ_TRY(ij_precision_resolve(t->device, c->precision, &desc.element, why, sizeof why, err));
     say(t, "precision: %s", why);
     if (desc.vicreg && c->batch < 2)

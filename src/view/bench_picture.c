@@ -220,7 +220,7 @@ static void draw_roofs(sheet *s, const plot *p) {
     if (!(highest > 0) || slope[1].x < slope[0].x) return;
     ij_picture_polyline(&s->picture, slope, 2, 1.6f, PALE, 1);
     snprintf(text, sizeof text, 1e-9 * memory < 99.5 ? "memory %.1f GB/s" : "memory %.0f GB/s", 1e-9 * memory);
-    ij_picture_text(&s->picture, slope[0].x + 14, slope[0].y + 4, 9, IJ_ALIGN_LEFT, PALE, text);
+    ij_picture_text(&s->picture, slope[0].x + 34, slope[0].y - 10, 9, IJ_ALIGN_LEFT, PALE, text);
 }
 
 /* f32 is a disc, f16 a square, bf16 a triangle. */
