@@ -217,8 +217,10 @@ START_TEST(test_replay) {
     ijepa_replay_result r;
     ijepa_device_options device = device_options();
     scratch_begin();
-    API_FAILS(ijepa_replay(scratch_write("short.safetensors", "\x10", 1), &(ijepa_replay_options){.device = device}, &r, &err), IJEPA_ERROR_FORMAT, "short.safetensors");
-    API_FAILS(ijepa_replay(scratch_path("missing.safetensors"), &(ijepa_replay_options){.device = device}, &r, &err), IJEPA_ERROR_FILE, "missing.safetensors");
+    API_FAILS(ijepa_replay(scratch_write("short.safetensors", "\x10", 1), &(ijepa_replay_options){.device = device}, &r, &err),
+              IJEPA_ERROR_FORMAT, "short.safetensors");
+    API_FAILS(ijepa_replay(scratch_path("missing.safetensors"), &(ijepa_replay_options){.device = device}, &r, &err), IJEPA_ERROR_FILE,
+              "missing.safetensors");
     API_OK(ijepa_replay(IJ_TEST_DATA "/step.safetensors", &(ijepa_replay_options){.device = device}, &r, &err));
     ck_assert_msg(r.pass, "%s: a recorded step differs", r.device);
     ck_assert_int_gt(r.tensor_count, 100);
@@ -249,7 +251,8 @@ START_TEST(test_bench) {
     options.kernel = "tile";
     API_OK(ijepa_bench(&options, &summary, &err));
     ck_assert_int_eq(rows, 6);
-    ck_assert(summary.roof.gflops_f32 > 0 && summary.roof.gflops_f16 == 0 && summary.roof.gbytes > 0 && summary.device[0] && !summary.baseline[0]);
+    ck_assert(summary.roof.gflops_f32 > 0 && summary.roof.gflops_f16 == 0 && summary.roof.gbytes > 0 && summary.device[0] &&
+              !summary.baseline[0]);
     options.kernel = "magic";
     API_FAILS(ijepa_bench(&options, NULL, &err), IJEPA_ERROR_ARGUMENT, "auto, lane, vector, tile, coopmat, coopmat2, all");
     options.kernel = "coopmat"; /* multiplies 16 bits only */

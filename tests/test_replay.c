@@ -18,11 +18,11 @@ START_TEST(test_recorded_step) {
     snprintf(path, sizeof path, "%s/%s.safetensors", IJ_TEST_DATA, name);
     CHECK_OK(ij_replay_run(test_device, path, element, &result, &err));
     for (int64_t i = 0; i < result.group_count && getenv("IJEPA_VERBOSE"); i++)
-        fprintf(stderr, "%-16s %-4s %-24s max %.2e  rel %.2e  tolerance %.1e\n", name, ij_element_name(element), result.groups[i].name, result.groups[i].max_abs,
-                result.groups[i].rel_l2, result.groups[i].tolerance);
+        fprintf(stderr, "%-16s %-4s %-24s max %.2e  rel %.2e  tolerance %.1e\n", name, ij_element_name(element), result.groups[i].name,
+                result.groups[i].max_abs, result.groups[i].rel_l2, result.groups[i].tolerance);
     for (int64_t i = 0; i < result.tensor_count; i++)
-        ck_assert_msg(result.tensors[i].pass, "%s %s: %s: relative error %.3g, tolerance %.3g", name, ij_element_name(element), result.tensors[i].name,
-                      result.tensors[i].rel_l2, result.tensors[i].tolerance);
+        ck_assert_msg(result.tensors[i].pass, "%s %s: %s: relative error %.3g, tolerance %.3g", name, ij_element_name(element),
+                      result.tensors[i].name, result.tensors[i].rel_l2, result.tensors[i].tolerance);
     ck_assert(result.pass && result.tensor_count > 60);
     ij_replay_free(&result);
 }

@@ -113,8 +113,8 @@ START_TEST(test_products_are_tuned_once_and_kept) {
             int before = h.rows;
             plan(elements[e], (op_matmul_form)form);
             ck_assert_int_eq(h.rows, before + 1);
-            ck_assert_msg(h.last.candidates >= 1 && h.last.wrong == 0 && h.last.failed == 0 && h.last.seconds > 0, "%s: %d candidates, %d wrong, %d failed",
-                          h.last.product, h.last.candidates, h.last.wrong, h.last.failed);
+            ck_assert_msg(h.last.candidates >= 1 && h.last.wrong == 0 && h.last.failed == 0 && h.last.seconds > 0,
+                          "%s: %d candidates, %d wrong, %d failed", h.last.product, h.last.candidates, h.last.wrong, h.last.failed);
             ck_assert(h.last.seconds <= h.last.fallback_seconds);
             plan(elements[e], (op_matmul_form)form);
             ck_assert_int_eq(h.rows, before + 1);

@@ -58,9 +58,10 @@ static ij_status record_case(gpu_device *device, const op_desc *op, const op_cas
     gpu_program *program = NULL;
     ij_status status = gpu_arena_create(device, op->name, GPU_MEMORY_DEVICE, &arena, err);
     for (int i = 0; i < count && status == IJ_OK; i++)
-        status = args[i].columns ? gpu_reserve_matrix(arena, op_element(args[i].dtype), (uint64_t)(args[i].count / args[i].columns),
-                                                      (uint64_t)args[i].columns, args[i].name, &tensors[i], err)
-                                 : gpu_reserve(arena, (args[i].dtype == OP_U8 ? 1 : 4) * (uint64_t)args[i].count, args[i].name, &tensors[i], err);
+        status = args[i].columns
+                     ? gpu_reserve_matrix(arena, op_element(args[i].dtype), (uint64_t)(args[i].count / args[i].columns),
+                                          (uint64_t)args[i].columns, args[i].name, &tensors[i], err)
+                     : gpu_reserve(arena, (args[i].dtype == OP_U8 ? 1 : 4) * (uint64_t)args[i].count, args[i].name, &tensors[i], err);
     if (status == IJ_OK) status = gpu_arena_commit(arena, err);
     if (status == IJ_OK) status = gpu_program_create(device, op->name, false, &program, err);
     if (status == IJ_OK) status = op->record(program, c, tensors, err);

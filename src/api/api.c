@@ -47,7 +47,8 @@ ijepa_status api_range(const char *function, const char *argument, double value,
 
 gpu_device_desc api_device_desc(const ijepa_device_options *options) {
     if (!options) return (gpu_device_desc){0};
-    return (gpu_device_desc){.select = options->device, .validation = options->validation, .cache_folder = options->cache_folder, .off = options->off};
+    return (gpu_device_desc){
+        .select = options->device, .validation = options->validation, .cache_folder = options->cache_folder, .off = options->off};
 }
 
 /* ---- devices ---- */

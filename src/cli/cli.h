@@ -59,7 +59,8 @@ typedef struct cli_common {
 #define CLI_OPTION_VALIDATION(common)                                                                                                      \
     {"--validation", NULL, "run with the Vulkan validation layers", NULL, CLI_FLAG, &(common).validation, 0}
 #define CLI_OPTION_OFF(common)                                                                                                             \
-    {"--off", "LIST", "do not use: f16, bf16, coopmat, coopmat2, addresses; comma-separated", "$IJEPA_OFF, else nothing", CLI_TEXT, &(common).off, 0}
+    {"--off",       "LIST", "do not use: f16, bf16, coopmat, coopmat2, addresses; comma-separated", "$IJEPA_OFF, else nothing", CLI_TEXT,  \
+     &(common).off, 0}
 #define CLI_OPTION_JSON(common) {"--json", NULL, "print JSON instead of a table", NULL, CLI_FLAG, &(common).json, 0}
 
 /* Parses argv[1 ...] of a command; operands are moved to argv[1 ...] and counted in *operands. Returns -1 to go on, or the exit

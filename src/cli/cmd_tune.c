@@ -50,7 +50,8 @@ static int run(const cli_environment *environment, int argc, char **argv) {
     ijepa_config_destroy(config);
     if (status != IJEPA_OK) return cli_fail(&err);
     if (!common.json) {
-        if (tuned == 0) printf("nothing to do: every product of this model is tuned for this device and driver (--retune measures again)\n");
+        if (tuned == 0)
+            printf("nothing to do: every product of this model is tuned for this device and driver (--retune measures again)\n");
         if (!ask.device.cache_folder) printf("not kept: no cache folder (see: ijepa help environment)\n");
     }
     return CLI_DONE;
@@ -62,7 +63,8 @@ const cli_command cmd_tune = {
     .operands = "CONFIG.yaml",
     .operands_min = 1,
     .operands_max = 1,
-    .notes = "Training does this by itself the first time on a GPU. Each candidate's numbers are verified before it may win. Results are kept by\n"
+    .notes = "Training does this by itself the first time on a GPU. Each candidate's numbers are verified before it may win. Results are "
+             "kept by\n"
              "device, driver version and kernels in $IJEPA_CACHE.\n",
     .examples = "  ijepa tune samples/configs/in1k_vith14_ep300.yaml\n"
                 "  ijepa tune samples/configs/photos.yaml --set data.batch_size=32 --retune\n",

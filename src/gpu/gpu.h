@@ -61,17 +61,17 @@ typedef struct gpu_info {
     uint32_t push_bytes;
     uint64_t range_max; /* bytes one binding may span */
     uint64_t allocation_max;
-    uint64_t heap_bytes;   /* largest device-local heap */
-    uint64_t budget_bytes; /* what may still be used of it, where the driver tells; else heap_bytes */
-    double tick_ns;        /* of a timestamp; 0: no timestamps */
-    bool f16, bf16;        /* shaders may compute in f16; matrices may be bf16 */
-    bool addresses;        /* dispatches may pass tensors by address (gpu_dispatch_desc), and are the faster for it */
+    uint64_t heap_bytes;                     /* largest device-local heap */
+    uint64_t budget_bytes;                   /* what may still be used of it, where the driver tells; else heap_bytes */
+    double tick_ns;                          /* of a timestamp; 0: no timestamps */
+    bool f16, bf16;                          /* shaders may compute in f16; matrices may be bf16 */
+    bool addresses;                          /* dispatches may pass tensors by address (gpu_dispatch_desc), and are the faster for it */
     gpu_matrix_shape shapes[GPU_SHAPES_MAX]; /* with f32 sums, at subgroup scope; none: no cooperative matrices */
     uint32_t shape_count;
     gpu_matrix_flexible flexible[GPU_SHAPES_MAX]; /* with f32 sums, at workgroup scope, only where all that goes with them is there */
     uint32_t flexible_count, flexible_reserved_bytes, flexible_dimension_max;
-    uint32_t cores;        /* streaming multiprocessors, compute units; 0: the driver does not say */
-    const char *refused;   /* why this device cannot be used; NULL: it can */
+    uint32_t cores;      /* streaming multiprocessors, compute units; 0: the driver does not say */
+    const char *refused; /* why this device cannot be used; NULL: it can */
 } gpu_info;
 
 typedef struct gpu_device_desc {
@@ -80,7 +80,7 @@ typedef struct gpu_device_desc {
     const char *cache_folder; /* where compiled pipelines are kept [not kept] */
     bool compile_only;        /* pipelines are made and keep what gpu_statistics tells; memory is not allocated, commands are not
                                * recorded, submitting is a programmer's error: a driver without hardware will do */
-    const char *off;          /* what not to use: "f16", "bf16", "coopmat", "coopmat2", "addresses", comma-separated [everything the device has] */
+    const char *off; /* what not to use: "f16", "bf16", "coopmat", "coopmat2", "addresses", comma-separated [everything the device has] */
 } gpu_device_desc;
 
 /* All devices of all drivers. *infos is one allocation, free() it. No driver at all is IJ_ERROR_DEVICE with a hint. */
@@ -212,8 +212,8 @@ typedef struct gpu_dispatch_desc {
     uint32_t push_bytes;
     uint32_t address_count; /* the addresses of tensors 0 .. address_count - 1 follow push, 8 bytes each, from the next multiple of 8 on;
                              * for reading: what is written needs its binding. Memory goes on for 4 KiB behind every tensor */
-    uint32_t groups[3];  /* 0 counts as 1; a dispatch with more groups than the device takes is a programmer's error */
-    double flops, bytes; /* for the report and for splitting submissions */
+    uint32_t groups[3];     /* 0 counts as 1; a dispatch with more groups than the device takes is a programmer's error */
+    double flops, bytes;    /* for the report and for splitting submissions */
 } gpu_dispatch_desc;
 
 ij_status gpu_program_create(gpu_device *device, const char *name, bool profile, gpu_program **out, ij_error *err);

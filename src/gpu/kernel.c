@@ -84,7 +84,8 @@ ij_status gpu_kernel_get(gpu_device *device, const gpu_kernel_desc *desc, gpu_ke
     assert(desc->spec_count <= GPU_SPECS_MAX);
     for (gpu_kernel *kernel = device->kernels; kernel; kernel = kernel->next)
         if (strcmp(kernel->shader, desc->shader) == 0 && kernel->desc.spec_count == desc->spec_count &&
-            kernel->desc.subgroup_size == desc->subgroup_size && kernel->desc.full_subgroups == desc->full_subgroups && memcmp(kernel->desc.specs, desc->specs, 4 * desc->spec_count) == 0) {
+            kernel->desc.subgroup_size == desc->subgroup_size && kernel->desc.full_subgroups == desc->full_subgroups &&
+            memcmp(kernel->desc.specs, desc->specs, 4 * desc->spec_count) == 0) {
             *out = kernel;
             return IJ_OK;
         }

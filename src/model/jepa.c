@@ -152,8 +152,8 @@ static ij_status record_prepare(ij_jepa *j, ij_error *err) {
 
 static ij_status record_patch_embed(ij_jepa *j, gpu_program *p, ij_slot slot, gpu_tensor index, ij_rows rows, gpu_tensor x, ij_error *err) {
     const ij_model_config *m = &j->desc.model;
-    return vit_patch_embed(p, vit_linear_of(j->weights, slot, false, "patch_embed.proj"), j->rows, index, j->positions, ij_patches(m), x, rows,
-                           ij_patch_dim(m), m->dim, err);
+    return vit_patch_embed(p, vit_linear_of(j->weights, slot, false, "patch_embed.proj"), j->rows, index, j->positions, ij_patches(m), x,
+                           rows, ij_patch_dim(m), m->dim, err);
 }
 
 static ij_status record_targets(ij_jepa *j, gpu_program *p, ij_error *err) {
@@ -225,8 +225,8 @@ static ij_status record_predictor_backward(ij_jepa *j, gpu_program *p, ij_error 
     vit_linear proj = vit_linear_of(j->weights, IJ_SLOT_WEIGHT, true, "predictor_proj"),
                dproj = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, true, "predictor_proj");
     gpu_tensor dmask_token = vit_param(j->weights, IJ_SLOT_GRADIENT, true, "mask_token");
-    IJ_TRY(vit_linear_backward(p, "predictor_proj", proj, dproj, j->predictor_features, none, j->dpredictions, j->dpredictor_features, s->matmul,
-                               target_rows(j), m->pred_dim, m->dim, err));
+    IJ_TRY(vit_linear_backward(p, "predictor_proj", proj, dproj, j->predictor_features, none, j->dpredictions, j->dpredictor_features,
+                               s->matmul, target_rows(j), m->pred_dim, m->dim, err));
     IJ_TRY(op_predictor_output_bwd(p, &lists, j->dpredictor_features, s->dnormed, m->pred_dim, err));
     IJ_TRY(vit_backward(p, &j->predictor, &j->predictor_gradient, &j->prediction, &j->prediction_saved, s, s->dnormed, err));
     IJ_TRY(op_predictor_input_bwd(p, &lists, s->dx, j->embed_gradient, dmask_token, j->token_scratch, m->pred_dim, true, err));

@@ -35,11 +35,11 @@
 
 typedef struct ij_jepa_desc {
     ij_model_config model;
-    masks_config masks; /* grid must be the model's */
-    int batch;          /* images of a micro-batch */
-    int accumulation;   /* micro-batches of a step [1] */
+    masks_config masks;  /* grid must be the model's */
+    int batch;           /* images of a micro-batch */
+    int accumulation;    /* micro-batches of a step [1] */
     gpu_element element; /* of what matrix products read: GPU_F16 (with loss scale) or GPU_BF16 [f32] */
-    uint32_t loss;      /* LOSS_SMOOTH_L1, LOSS_L2, LOSS_L1 */
+    uint32_t loss;       /* LOSS_SMOOTH_L1, LOSS_L2, LOSS_L1 */
     float mean[3], std[3];
     uint64_t pixel_bytes; /* most bytes of a batch's pixels; 0: patch rows and masks are written by the caller (recorded steps) */
     masks_limits limits;  /* capacities, for masks written by the caller [masks_capacity] */

@@ -323,6 +323,7 @@ ij_status ij_weights_initialise(ij_weights *weights, uint64_t seed, ij_error *er
     }
     free(values);
     struct optim_scale scale = op_optim_scale_make(OP_SCALE_START);
-    if (status == IJ_OK && weights->half != GPU_WORD) status = gpu_write(weights->device, weights->loss_scale, 0, &scale, sizeof scale, err);
+    if (status == IJ_OK && weights->half != GPU_WORD)
+        status = gpu_write(weights->device, weights->loss_scale, 0, &scale, sizeof scale, err);
     return status == IJ_OK ? ij_weights_round(weights, err) : status;
 }

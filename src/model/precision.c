@@ -31,7 +31,10 @@ ij_status ij_precision_resolve(gpu_device *device, ij_precision precision, gpu_e
     else if (*out != GPU_WORD)
         IJ_TRY(rungs_check(device, *out, engines, sizeof engines, err));
     if (why)
-        snprintf(why, why_bytes, "%s%s%s%s", ij_element_name(*out), *engines ? " (" : precision == IJ_PRECISION_AUTO && cpu ? " (a CPU driver" : "",
+        snprintf(why, why_bytes, "%s%s%s%s", ij_element_name(*out),
+                 *engines                                ? " ("
+                 : precision == IJ_PRECISION_AUTO && cpu ? " (a CPU driver"
+                                                         : "",
                  engines, *engines || (precision == IJ_PRECISION_AUTO && cpu) ? ")" : "");
     return IJ_OK;
 }

@@ -36,7 +36,7 @@ typedef struct bench {
     gpu_program *program;
 } bench;
 
-#define POISON_HALF 0x7fadu  /* a NaN in f16 and, as 0x7fad, in bf16 */
+#define POISON_HALF 0x7fadu /* a NaN in f16 and, as 0x7fad, in bf16 */
 
 static bool is_half(op_dtype dtype) { return dtype == OP_F16 || dtype == OP_BF16; }
 static bool is_float(op_dtype dtype) { return dtype == OP_F32 || is_half(dtype); }

@@ -6,8 +6,8 @@
 #include "gpu/gpu.h"
 
 typedef struct op_device_state {
-    struct matmul_state *matmul;      /* src/ops/matmul_rungs.c; one allocation */
-    bool attention_trusted[3];        /* [gpu_element] attention on matrix engines passed the start-up check */
+    struct matmul_state *matmul; /* src/ops/matmul_rungs.c; one allocation */
+    bool attention_trusted[3];   /* [gpu_element] attention on matrix engines passed the start-up check */
 } op_device_state;
 
 /* NULL: no memory; then nothing is trusted beyond what needs no trust, and nothing was measured. */

@@ -28,7 +28,7 @@ uint16_t op_encode(op_dtype dtype, double value) {
     if (size >= 65520) return (uint16_t)(sign | 0x7c00u);
     if (size < 0x1p-14) return (uint16_t)(sign | (uint16_t)nearbyint(size * 0x1p24)); /* 2^10 of these are the least normal number */
     int exponent;
-    double mantissa = frexp(size, &exponent);              /* [0.5, 1) */
+    double mantissa = frexp(size, &exponent);               /* [0.5, 1) */
     uint32_t digits = (uint32_t)nearbyint(mantissa * 2048); /* 1024 .. 2048: a carry runs into the exponent */
     return (uint16_t)(sign | ((uint32_t)(exponent + 13) * 1024u + digits));
 }
@@ -42,7 +42,8 @@ double op_decode(op_dtype dtype, uint16_t bits) {
     }
     int exponent = bits >> 10 & 31, digits = bits & 1023;
     double size = exponent == 31 ? (digits ? (double)NAN : (double)INFINITY)
-                                 : exponent ? ldexp(1024 + digits, exponent - 25) : ldexp(digits, -24);
+                  : exponent     ? ldexp(1024 + digits, exponent - 25)
+                                 : ldexp(digits, -24);
     return bits & 0x8000 ? -size : size;
 }
 

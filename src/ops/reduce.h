@@ -17,10 +17,10 @@ ij_status op_norm_finish(gpu_program *program, gpu_tensor partials, uint32_t cou
 /* pooled[s] = mean of rows offsets[s] .. offsets[s + 1] of x, for s < sequences; a sequence without rows gives 0.
  * Backward: every row of sequence s has dx (+)= dpooled[s] / length. */
 typedef struct op_mean_rows_args {
-    gpu_tensor x;         /* [rows, dim], f32, f16 or bf16; in the backward op dx */
-    gpu_tensor pooled;    /* [sequences, dim] f32; in the backward op dpooled */
+    gpu_tensor x;          /* [rows, dim], f32, f16 or bf16; in the backward op dx */
+    gpu_tensor pooled;     /* [sequences, dim] f32; in the backward op dpooled */
     gpu_tensor loss_scale; /* backward: struct optim_scale, what is added to dx is multiplied with its scale [1] */
-    gpu_tensor offsets;   /* [sequences + 1] u32, ascending */
+    gpu_tensor offsets;    /* [sequences + 1] u32, ascending */
     uint32_t sequences, dim;
     uint32_t rows_max; /* of x: offsets are cut to it */
     bool add;          /* backward: dx += [dx =] */

@@ -71,7 +71,8 @@ static ij_status check_rung(gpu_device *device, const rung *r, char *wrong, size
 static void add(char *report, size_t report_bytes, const char *name, const char *wrong) {
     size_t used = report ? strlen(report) : 0;
     if (report && used + 1 < report_bytes)
-        snprintf(report + used, report_bytes - used, "%s%s%s%s", used ? ", " : "", name, *wrong ? " NOT used, it computes wrongly: " : "", wrong);
+        snprintf(report + used, report_bytes - used, "%s%s%s%s", used ? ", " : "", name, *wrong ? " NOT used, it computes wrongly: " : "",
+                 wrong);
 }
 
 ij_status rungs_check(gpu_device *device, gpu_element element, char *report, size_t report_bytes, ij_error *err) {

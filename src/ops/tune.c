@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RUNS 3             /* timed, the fastest counts: what else runs on the device only adds */
-#define GIVE_UP 2.0        /* a candidate this many times slower than the best so far in its first run is not run again */
+#define RUNS 3                 /* timed, the fastest counts: what else runs on the device only adds */
+#define GIVE_UP 2.0            /* a candidate this many times slower than the best so far in its first run is not run again */
 #define BLOCK_ELEMENTS 1048582 /* of random numbers, repeated over operands; a multiple of no usual row, so that rows differ */
-#define SAMPLES 1024       /* elements that are verified */
+#define SAMPLES 1024           /* elements that are verified */
 
 typedef struct tuner {
     void (*on_row)(void *user, const tune_row *row);
@@ -27,8 +27,8 @@ typedef struct trial {
     gpu_device *device;
     op_matmul_desc desc;
     gpu_arena *arena;
-    float *block; /* [BLOCK_ELEMENTS] as the device sees them */
-    float *c;     /* one row of c */
+    float *block;             /* [BLOCK_ELEMENTS] as the device sees them */
+    float *c;                 /* one row of c */
     double expected[SAMPLES]; /* of the elements that are verified, computed once for all candidates */
     bool expecting;
     uint32_t m, n, k;
@@ -66,8 +66,8 @@ static ij_status make_block(trial *t, gpu_element element, gpu_tensor block, ij_
         if (halves) halves[i] = op_encode(op_dtype_of(element), value);
         t->block[i] = (float)(halves ? op_decode(op_dtype_of(element), halves[i]) : value);
     }
-    ij_status status = gpu_write(t->device, block, 0, halves ? (void *)halves : (void *)t->block,
-                                 (uint64_t)BLOCK_ELEMENTS * (halves ? 2 : 4), err);
+    ij_status status =
+        gpu_write(t->device, block, 0, halves ? (void *)halves : (void *)t->block, (uint64_t)BLOCK_ELEMENTS * (halves ? 2 : 4), err);
     free(halves);
     return status;
 }
@@ -150,7 +150,8 @@ static void sample_place(const trial *t, uint32_t r, uint32_t s, uint32_t *row, 
 static ij_status verify(trial *t, bool *right, ij_error *err) {
     gpu_element element = t->desc.c.element;
     uint64_t row_bytes = (element == GPU_WORD ? 4 : 2) * gpu_row(element, t->n);
-    double size = sqrt((double)t->k) / 3, tolerance = op_tolerance(t->k) + 1e-6, rounding = element == GPU_WORD ? 0 : op_rounding(op_dtype_of(element));
+    double size = sqrt((double)t->k) / 3, tolerance = op_tolerance(t->k) + 1e-6,
+           rounding = element == GPU_WORD ? 0 : op_rounding(op_dtype_of(element));
     *right = true;
     const uint32_t rows = t->m < 16 ? t->m : 16, per_row = SAMPLES / rows;
     uint32_t row, column;
@@ -167,7 +168,8 @@ static ij_status verify(trial *t, bool *right, ij_error *err) {
         for (uint32_t s = 0; s < per_row; s++) {
             sample_place(t, r, s, &row, &column);
             double want = t->expected[r * per_row + s], got = (double)t->c[column];
-            if (!(fabs(got - want) <= tolerance * (fabs(want) + size) + rounding * (fabs(want) + tolerance * size) * 1.01 + 0x1p-24)) *right = false;
+            if (!(fabs(got - want) <= tolerance * (fabs(want) + size) + rounding * (fabs(want) + tolerance * size) * 1.01 + 0x1p-24))
+                *right = false;
         }
     }
     return IJ_OK;
@@ -177,7 +179,8 @@ static ij_status verify(trial *t, bool *right, ij_error *err) {
 static ij_status verdict_can_fall(trial *t, bool *falls, ij_error *err) {
     gpu_element element = t->desc.c.element;
     double size = sqrt((double)t->k) / 3, want = t->expected[0];
-    double moved = want + 4 * ((op_tolerance(t->k) + 1e-6 + (element == GPU_WORD ? 0 : op_rounding(op_dtype_of(element)))) * (fabs(want) + size));
+    double moved =
+        want + 4 * ((op_tolerance(t->k) + 1e-6 + (element == GPU_WORD ? 0 : op_rounding(op_dtype_of(element)))) * (fabs(want) + size));
     float single = (float)moved;
     uint16_t half = op_encode(op_dtype_of(element), moved);
     gpu_tensor first = t->desc.c;
@@ -297,7 +300,8 @@ static bool tune(gpu_device *device, const op_matmul_desc *desc, void *user, mat
 static bool table_path(gpu_device *device, char out[4400]) {
     const char *folder = gpu_device_cache(device);
     if (!*folder) return false;
-    int length = snprintf(out, 4400, "%s/matmul-%s-%016" PRIx64 ".txt", folder, gpu_device_info(device)->identity, gpu_shaders_hash("matmul"));
+    int length =
+        snprintf(out, 4400, "%s/matmul-%s-%016" PRIx64 ".txt", folder, gpu_device_info(device)->identity, gpu_shaders_hash("matmul"));
     return length > 0 && length < 4400;
 }
 
@@ -328,8 +332,8 @@ ij_status tune_load(gpu_device *device, ij_error *err) {
         matmul_key key;
         unsigned kernel, variant;
         int end = 0;
-        int found = sscanf(line, "%u %u %u %u %u %u %u %u %u%n", &key.form, &key.m, &key.n, &key.k, &key.element, &key.element_c, &key.epilogue,
-                           &kernel, &variant, &end);
+        int found = sscanf(line, "%u %u %u %u %u %u %u %u %u%n", &key.form, &key.m, &key.n, &key.k, &key.element, &key.element_c,
+                           &key.epilogue, &kernel, &variant, &end);
         /* A damaged line is passed over; a choice that this device cannot run is not taken by the plan. */
         if (found == 9 && !line[end] && kernel > OP_MATMUL_AUTO && kernel < OP_MATMUL_KERNEL_COUNT)
             matmul_table_put(device, &key, (matmul_choice){(op_matmul_kernel)kernel, variant});

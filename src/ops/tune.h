@@ -13,7 +13,7 @@
 #include "ops/matmul.h"
 
 typedef struct tune_row {
-    char product[96]; /* "nt 32768 x 5120 x 1280 bf16, bias, gelu, pre" */
+    char product[96];              /* "nt 32768 x 5120 x 1280 bf16, bias, gelu, pre" */
     char choice[80], fallback[80]; /* the fastest candidate, and what is taken without tuning */
     double seconds, fallback_seconds;
     int candidates, wrong, failed; /* wrong: verified and refused; failed: the driver could not make or run it */

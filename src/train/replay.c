@@ -109,7 +109,8 @@ static ij_status load_weights(replay *r, ij_error *err) {
 
 /* Bounds of this file: how much predictions and targets cancel is a property of its numbers. */
 static ij_status find_bounds(replay *r, ij_error *err) {
-    const ij_safetensors_tensor *p = ij_safetensors_find(r->file, "expect.predictions"), *t = ij_safetensors_find(r->file, "expect.targets");
+    const ij_safetensors_tensor *p = ij_safetensors_find(r->file, "expect.predictions"),
+                                *t = ij_safetensors_find(r->file, "expect.targets");
     if (!p || !t || p->dtype != IJ_SAFETENSORS_F32 || t->dtype != IJ_SAFETENSORS_F32 || p->count != t->count || p->count == 0)
         return ij_fail(err, IJ_ERROR_FORMAT, "%s: expect.predictions and expect.targets must be F32 of one shape", r->path);
     const float *prediction = p->data, *target = t->data;
@@ -246,8 +247,7 @@ static ij_status write_matrix(replay *r, gpu_tensor to, int64_t rows, int64_t co
     uint16_t *halves;
     IJ_TRY(ij_alloc(&halves, rows * row, sizeof *halves, "images in 16 bits", err)); /* zeros, padding included */
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t c = 0; c < columns; c++)
-            halves[i * row + c] = op_encode(op_dtype_of(to.element), (double)r->scratch[i * columns + c]);
+        for (int64_t c = 0; c < columns; c++) halves[i * row + c] = op_encode(op_dtype_of(to.element), (double)r->scratch[i * columns + c]);
     ij_status status = gpu_write(r->device, to, 0, halves, 2 * (uint64_t)(rows * row), err);
     free(halves);
     return status;
@@ -363,8 +363,8 @@ static ij_status movement(replay *r, const ij_param *p, const char *net, const i
 }
 
 /* A group's bound is not below that of any of its tensors where these differ: a group fails where one of its tensors does. */
-static ij_status compare_params(replay *r, const char *group, const char *prefix, const char *net, ij_slot slot, bool predictor, double scale,
-                                ij_error *err) {
+static ij_status compare_params(replay *r, const char *group, const char *prefix, const char *net, ij_slot slot, bool predictor,
+                                double scale, ij_error *err) {
     const ij_param_table *table = &r->weights->table;
     int64_t first = r->result->tensor_count;
     sums all = {0};
@@ -401,9 +401,10 @@ static ij_status compare_first_pass(replay *r, ij_error *err) {
     double inverse = (double)scale.inverse;
     IJ_TRY(compare_rows(r, "expect.target_features", "target features", j->target_saved.y, batch * patches, false, b->features, err));
     IJ_TRY(compare_rows(r, "expect.targets", "targets", j->targets, r->lists.tgt_offsets[sequences], true, b->features, err));
-    IJ_TRY(compare_rows(r, "expect.context_features", "context features", j->context_saved.y, r->lists.ctx_offsets[batch], false, b->features,
-                        err));
-    IJ_TRY(compare_rows(r, "expect.predictions", "predictions", j->predictions, r->lists.tgt_offsets[sequences], true, b->predictions, err));
+    IJ_TRY(compare_rows(r, "expect.context_features", "context features", j->context_saved.y, r->lists.ctx_offsets[batch], false,
+                        b->features, err));
+    IJ_TRY(
+        compare_rows(r, "expect.predictions", "predictions", j->predictions, r->lists.tgt_offsets[sequences], true, b->predictions, err));
     IJ_TRY(compare_params(r, "gradients, encoder", "grad", "encoder", IJ_SLOT_GRADIENT, false, inverse, err));
     return compare_params(r, "gradients, predictor", "grad", "predictor", IJ_SLOT_GRADIENT, true, inverse, err);
 }

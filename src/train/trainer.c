@@ -419,8 +419,9 @@ static ij_status judge_finite(ij_trainer *t, ij_error *err) {
     t->progress.skipped_steps++;
     t->bad_steps++;
     bool scaled = t->jepa->desc.element == GPU_F16; /* there it is the search for the largest scale, and no news but the first times */
-    if (!scaled || t->bad_steps > 3) say(t, "step %" PRId64 ": loss %g, gradient norm %g: not finite, the step changed nothing", t->pending_step + 1,
-        t->progress.result.loss, t->progress.result.gradient_norm);
+    if (!scaled || t->bad_steps > 3)
+        say(t, "step %" PRId64 ": loss %g, gradient norm %g: not finite, the step changed nothing", t->pending_step + 1,
+            t->progress.result.loss, t->progress.result.gradient_norm);
     if (t->bad_steps < (scaled ? BAD_STEPS_MAX_SCALED : BAD_STEPS_MAX)) return IJ_OK;
     ij_fail(err, IJ_ERROR_NUMBER, "%d steps in a row without finite gradients, the last at step %" PRId64 ", learning rate %g",
             t->bad_steps, t->pending_step + 1, t->pending_lr);

@@ -28,8 +28,8 @@ static ij_status rehearse(gpu_device *device, const ij_train_config *c, gpu_elem
     return status;
 }
 
-ij_status ij_tune_model(gpu_device *device, const ij_train_config *config, bool retune, void (*on_row)(void *user, const tune_row *row), void *user,
-                        char *rung, size_t rung_bytes, ij_error *err) {
+ij_status ij_tune_model(gpu_device *device, const ij_train_config *config, bool retune, void (*on_row)(void *user, const tune_row *row),
+                        void *user, char *rung, size_t rung_bytes, ij_error *err) {
     gpu_element element;
     IJ_TRY(ij_precision_resolve(device, config->precision, &element, rung, rung_bytes, err));
     IJ_TRY(tune_enable(device, retune, on_row, user, err));

@@ -12,7 +12,7 @@ ij_status ij_tune_step(ij_jepa *jepa, bool measure, void (*on_row)(void *user, c
 
 /* Plans the step, and tunes every product of it that the device's table does not have (retune: all). rung (may be NULL) gets what
  * ij_precision_resolve says. */
-ij_status ij_tune_model(gpu_device *device, const ij_train_config *config, bool retune, void (*on_row)(void *user, const tune_row *row), void *user,
-                        char *rung, size_t rung_bytes, ij_error *err);
+ij_status ij_tune_model(gpu_device *device, const ij_train_config *config, bool retune, void (*on_row)(void *user, const tune_row *row),
+                        void *user, char *rung, size_t rung_bytes, ij_error *err);
 
 #endif
