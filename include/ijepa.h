@@ -292,7 +292,7 @@ typedef struct ijepa_bench_row {
     char detail[96];          /* what computed it, "coopmat f16 128x128x32"; "" where it does not say */
     char note[240];           /* why it, or the baseline, was not timed; "" when all was */
     const char *element;      /* "f32", "f16", "bf16": what is multiplied; "" for an op of `ops` */
-    const char *kernel;       /* matmul: "auto", "lane", "vector", "tile", "coopmat", "coopmat2"; attention: "auto", "row", "coopmat"; else "" */
+    const char *kernel;       /* matmul: "auto", "lane", "vector", "tile", "coopmat", "coopmat2"; attention: "auto", "row", "coopmat", "coopmat2"; else "" */
     int64_t m, n, k;          /* matmul: sides of the product; attention: rows, heads, head dim; else 0 */
     double milliseconds;      /* median; 0: not timed */
     double gflops, gbytes;    /* of work, per run */

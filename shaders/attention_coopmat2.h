@@ -16,13 +16,12 @@
 #include "attention.h"
 #include "half.h"
 
-layout(local_size_x_id = 0) in;                   /* OWNED x PARTS */
+layout(local_size_x_id = 0) in;                   /* 2 OWNED at least */
 layout(constant_id = 1) const uint HEAD_DIM = 64; /* a multiple of 8 */
 layout(constant_id = 2) const uint WIDTH = 64;    /* head_dim rounded up to multiples of the granularities of n and k */
 layout(constant_id = 3) const uint OWNED = 64;    /* a multiple of the granularity of m */
 layout(constant_id = 4) const uint BLOCK = 64;    /* a multiple of those of n and k */
 layout(constant_id = 5) const uint NARROW = 16;   /* that of n: columns of what is one number a row */
-layout(constant_id = 6) const uint PARTS = 2;     /* invocations of a row */
 
 layout(push_constant) uniform Push { attention_push push; };
 

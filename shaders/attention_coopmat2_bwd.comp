@@ -34,6 +34,7 @@
 layout(binding = 2) readonly restrict buffer Lse { float lse[]; };              /* [rows, heads] */
 layout(binding = 3) readonly buffer DOut { OPERAND dout[]; };                   /* [rows, heads, head_dim] */
 layout(binding = 4) writeonly restrict buffer DQKV { float16_t dqkv_bits[]; };  /* [rows, 3 (q k v), heads, head_dim] */
+#define PARTS 2 /* invocations of a row; the same for all OWNED, for the same bits */
 #ifdef DKV
 layout(binding = 5) readonly restrict buffer Delta { float delta[]; };          /* [rows, heads] */
 shared float lse_of[BLOCK], delta_of[BLOCK];                                    /* of the rows that pass by */
@@ -64,7 +65,7 @@ float multiply(const in uint32_t row, const in uint32_t col, const in float sum,
 #ifdef DKV
 /* lse and delta of the block's rows; behind the end such that p = 0. */
 void stage_statistics(uint first) {
-    for (uint e = gl_LocalInvocationIndex; e < BLOCK; e += OWNED * PARTS) {
+    for (uint e = gl_LocalInvocationIndex; e < BLOCK; e += gl_WorkGroupSize.x) {
         bool inside = first + e < count;
         lse_of[e] = inside ? lse[statistic(first + e)] * LOG2_E : 1e30;
         delta_of[e] = inside ? delta[statistic(first + e)] : 0;
@@ -85,7 +86,8 @@ float part_of_delta(uint r, uint part) {
 /* lse and delta of the owned rows; what is behind the end meets zeros only. */
 void stage_statistics() {
     uint e = gl_LocalInvocationIndex % OWNED, r = owned_first + e;
-    delta_parts[gl_LocalInvocationIndex] = part_of_delta(r, gl_LocalInvocationIndex / OWNED);
+    if (gl_LocalInvocationIndex < OWNED * PARTS)
+        delta_parts[gl_LocalInvocationIndex] = part_of_delta(r, gl_LocalInvocationIndex / OWNED);
     barrier();
     if (gl_LocalInvocationIndex < OWNED) {
         float sum = 0;

@@ -92,8 +92,9 @@ static void run_batch(const uint32_t *offsets, uint32_t sequences, uint32_t firs
 START_TEST(test_company_changes_no_bit) {
     static const watched_kernel kernels[] = {
         {OP_F32, OP_ATTENTION_AUTO, 0}, /* the device's own layout, and a GPU's two */
-        {OP_F32, OP_ATTENTION_ROW, 1},  {OP_F32, OP_ATTENTION_ROW, 4},     {OP_F16, OP_ATTENTION_ROW, 0},
-        {OP_BF16, OP_ATTENTION_ROW, 4}, {OP_F16, OP_ATTENTION_COOPMAT, 0}, {OP_BF16, OP_ATTENTION_COOPMAT, 0},
+        {OP_F32, OP_ATTENTION_ROW, 1},      {OP_F32, OP_ATTENTION_ROW, 4},       {OP_F16, OP_ATTENTION_ROW, 0},
+        {OP_BF16, OP_ATTENTION_ROW, 4},     {OP_F16, OP_ATTENTION_COOPMAT, 0},   {OP_BF16, OP_ATTENTION_COOPMAT, 0},
+        {OP_F16, OP_ATTENTION_COOPMAT2, 0}, {OP_BF16, OP_ATTENTION_COOPMAT2, 0},
     };
     static const uint32_t alone[] = {0, WATCHED}, behind[] = {0, 7, 7, 7 + WATCHED, 40, 101}, last[] = {0, 64, 65, 65 + WATCHED};
     static watched_result a, b, c, other;
@@ -144,6 +145,9 @@ START_TEST(test_misfits_are_refused) {
     bad.shape.kernel = OP_ATTENTION_COOPMAT; /* not for f32 */
     CHECK_FAILS(op_attention(program, &bad, &err), IJ_ERROR_ARGUMENT);
     ck_assert_msg(strstr(err.text, "matrices of a subgroup") != NULL, "%s", err.text);
+    bad.shape.kernel = OP_ATTENTION_COOPMAT2;
+    CHECK_FAILS(op_attention(program, &bad, &err), IJ_ERROR_ARGUMENT);
+    ck_assert_msg(strstr(err.text, "matrices of a workgroup") != NULL, "%s", err.text);
     gpu_program_destroy(program);
     gpu_arena_destroy(arena);
 }

@@ -42,7 +42,8 @@ START_TEST(test_engines_are_used_once_they_are_trusted) {
     ck_assert_int_eq(rungs_trusted(device, GPU_F16), offered);
     ck_assert_msg(!strstr(report, "NOT used"), "%s", report);
     ck_assert_msg(offered ? strstr(report, "coopmat") != NULL : strstr(report, "no matrix engine") != NULL, "%s", report);
-    ck_assert_int_eq(attention_rung_trusted(device, GPU_F16), attention_rung_runs(device, GPU_F16));
+    for (op_attention_kernel k = OP_ATTENTION_COOPMAT; k <= OP_ATTENTION_COOPMAT2; k++)
+        ck_assert_int_eq(attention_rung_trusted(device, k, GPU_F16), attention_rung_runs(device, k, GPU_F16));
     if (!offered) {
         fprintf(stderr, "tune: this device multiplies no f16 matrices, the trusted half of the test is not run\n");
         return;
@@ -61,7 +62,9 @@ START_TEST(test_off_switches) {
     gpu_device *limited;
     CHECK_OK(gpu_device_open(&(gpu_device_desc){.select = getenv("IJEPA_DEVICE"), .off = "coopmat,bf16"}, &limited, &err));
     ck_assert(!matmul_rung_runs(limited, OP_MATMUL_COOPMAT, GPU_F16) && !matmul_rung_runs(limited, OP_MATMUL_COOPMAT2, GPU_F16));
-    ck_assert(!attention_rung_runs(limited, GPU_F16) && !gpu_device_info(limited)->bf16);
+    ck_assert(!attention_rung_runs(limited, OP_ATTENTION_COOPMAT, GPU_F16) &&
+              !attention_rung_runs(limited, OP_ATTENTION_COOPMAT2, GPU_F16));
+    ck_assert(!gpu_device_info(limited)->bf16);
     ck_assert(matmul_rung_runs(limited, OP_MATMUL_TILE, GPU_BF16));
     gpu_device_close(limited);
     CHECK_FAILS(gpu_device_open(&(gpu_device_desc){.off = "coopmat,"}, &limited, &err), IJ_OK);

@@ -149,30 +149,93 @@ static void plan_coopmat(const op_attention_shape *shape, attention_pass pass, g
              l->fragment.n, l->fragment.k);
 }
 
+/* The same for matrices of a workgroup.
+ *
+ * 64 rows that a workgroup owns and 64 that pass by, for 128 invocations: 16 registers each for every 32 columns of sums, 32 for scores.
+ * Backward has two of both, so above 64 columns 32 rows pass by. Sequences of up to 32 rows would leave half of 64 idle. What passes by,
+ * which is what bits depend on, does not depend on the lengths of the batch. */
+#define COOPMAT2_INVOCATIONS 128
+typedef struct coopmat2_layout {
+    uint32_t width, owned, block, narrow;
+} coopmat2_layout;
+
+static bool coopmat2_fits(const gpu_info *info, const gpu_matrix_flexible *f, const coopmat2_layout *l) {
+    uint32_t own_bytes = 4 * (4 * l->owned > 2 * l->block ? 4 * l->owned : 2 * l->block); /* as in shaders/attention_coopmat2_bwd.comp */
+    uint32_t rows = l->owned > l->block ? l->owned : l->block, widest = rows > l->width ? rows : l->width;
+    return l->owned % f->m == 0 && l->block % f->n == 0 && l->block % f->k == 0 && l->width % f->n == 0 && l->width % f->k == 0 &&
+           widest <= info->flexible_dimension_max && (uint64_t)info->flexible_reserved_bytes + own_bytes <= info->shared_bytes;
+}
+
+static bool choose_coopmat2(const gpu_info *info, const op_attention_shape *shape, attention_pass pass, gpu_element element,
+                            coopmat2_layout *out) {
+    if (element == GPU_WORD || shape->head_dim % 8 != 0 || shape->head_dim > ATTENTION_COOPMAT_HEAD_DIM_MAX) return false;
+    /* Results leave as f16 whatever they are. */
+    if (!info->f16 || (element == GPU_BF16 && !info->bf16) || info->invocations_max < COOPMAT2_INVOCATIONS) return false;
+    for (uint32_t i = 0; i < info->flexible_count; i++) {
+        const gpu_matrix_flexible *f = &info->flexible[i];
+        if (f->element != element || f->invocations != COOPMAT2_INVOCATIONS || !f->m || !f->n || !f->k) continue;
+        uint32_t width = round_up(shape->head_dim, f->n > f->k ? f->n : f->k);
+        uint32_t owned = shape->length_max <= 32 && 32 % f->m == 0 ? 32 : 64;
+        *out = (coopmat2_layout){width, owned, pass > ATTENTION_FWD_LSE && width > 64 ? 32 : 64, f->n};
+        if (coopmat2_fits(info, f, out)) return true;
+    }
+    return false;
+}
+
+static void plan_coopmat2(const op_attention_shape *shape, attention_pass pass, gpu_element element, const coopmat2_layout *l,
+                          attention_plan *plan) {
+    static const char *const shaders[2][ATTENTION_PASSES] = {
+        {"attention_coopmat2_fwd_f16", "attention_coopmat2_fwd_lse_f16", "attention_coopmat2_dq_f16", "attention_coopmat2_dkv_f16"},
+        {"attention_coopmat2_fwd_bf16", "attention_coopmat2_fwd_lse_bf16", "attention_coopmat2_dq_bf16", "attention_coopmat2_dkv_bf16"}};
+    uint32_t specs[] = {COOPMAT2_INVOCATIONS, shape->head_dim, l->width, l->owned, l->block, l->narrow};
+    plan->kernel.shader = shaders[element == GPU_BF16][pass];
+    memcpy(plan->kernel.specs, specs, sizeof specs);
+    plan->kernel.spec_count = IJ_COUNT(specs);
+    plan->dispatch.groups[0] = op_groups(shape->length_max, l->owned);
+    snprintf(plan->detail, sizeof plan->detail, "coopmat2 %ux%u", l->owned, l->block);
+}
+
 bool op_attention_supported(const gpu_device *device, const op_attention_shape *shape, gpu_element element) {
+    const gpu_info *info = gpu_device_info(device);
     coopmat_layout l;
-    const char *shader = element == GPU_BF16 ? "attention_coopmat_dq_bf16" : "attention_coopmat_dq_f16";
-    return shape->kernel != OP_ATTENTION_COOPMAT ||
-           (gpu_shader_exists(shader) && choose_layout(gpu_device_info(device), shape, ATTENTION_DKV, element, &l));
+    coopmat2_layout l2;
+    if (shape->kernel == OP_ATTENTION_COOPMAT)
+        return gpu_shader_exists(element == GPU_BF16 ? "attention_coopmat_dq_bf16" : "attention_coopmat_dq_f16") &&
+               choose_layout(info, shape, ATTENTION_DKV, element, &l);
+    if (shape->kernel == OP_ATTENTION_COOPMAT2)
+        return gpu_shader_exists(element == GPU_BF16 ? "attention_coopmat2_dq_bf16" : "attention_coopmat2_dq_f16") &&
+               choose_coopmat2(info, shape, ATTENTION_FWD, element, &l2) && choose_coopmat2(info, shape, ATTENTION_DKV, element, &l2);
+    return true;
+}
+
+/* The fastest kernel that was checked and can do it. */
+static op_attention_kernel best_kernel(gpu_device *device, const op_attention_shape *shape, gpu_element element) {
+    static const op_attention_kernel order[] = {OP_ATTENTION_COOPMAT2, OP_ATTENTION_COOPMAT};
+    for (int i = 0; i < IJ_COUNT(order) && !shape->split; i++) {
+        op_attention_shape asked = *shape;
+        asked.kernel = order[i];
+        if (attention_rung_trusted(device, order[i], element) && op_attention_supported(device, &asked, element)) return order[i];
+    }
+    return OP_ATTENTION_ROW;
 }
 
 /* The kernel that a shape gets. */
 static ij_status choose(gpu_device *device, const op_attention_shape *shape, attention_pass pass, gpu_element element, attention_plan *plan,
                         ij_error *err) {
     op_attention_shape asked = *shape;
-    if (asked.kernel == OP_ATTENTION_AUTO) {
-        asked.kernel = OP_ATTENTION_COOPMAT;
-        if (asked.split || !attention_rung_trusted(device, element) || !op_attention_supported(device, &asked, element))
-            asked.kernel = OP_ATTENTION_ROW;
-    }
+    if (asked.kernel == OP_ATTENTION_AUTO) asked.kernel = best_kernel(device, shape, element);
     if (!op_attention_supported(device, &asked, element))
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: this device has no matrices of a subgroup for heads of %u elements of this kind",
-                       shape->head_dim);
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "attention: this device has no matrices of a %s for heads of %u elements of this kind",
+                       asked.kernel == OP_ATTENTION_COOPMAT2 ? "workgroup" : "subgroup", shape->head_dim);
+    const gpu_info *info = gpu_device_info(device);
     coopmat_layout l;
-    if (asked.kernel == OP_ATTENTION_COOPMAT && choose_layout(gpu_device_info(device), shape, pass, element, &l))
+    coopmat2_layout l2;
+    if (asked.kernel == OP_ATTENTION_COOPMAT2 && choose_coopmat2(info, shape, pass, element, &l2))
+        plan_coopmat2(shape, pass, element, &l2, plan);
+    else if (asked.kernel == OP_ATTENTION_COOPMAT && choose_layout(info, shape, pass, element, &l))
         plan_coopmat(shape, pass, element, &l, plan);
     else
-        plan_rows(gpu_device_info(device), shape, pass, element, plan);
+        plan_rows(info, shape, pass, element, plan);
     return IJ_OK;
 }
 

@@ -11,9 +11,10 @@
 #include "ops/op.h"
 
 typedef enum op_attention_kernel {
-    OP_ATTENTION_AUTO,    /* by device and element */
-    OP_ATTENTION_ROW,     /* any device, any element: an invocation (or a few) a row */
-    OP_ATTENTION_COOPMAT, /* 16-bit elements, matrices of a subgroup */
+    OP_ATTENTION_AUTO,     /* by device and element */
+    OP_ATTENTION_ROW,      /* any device, any element: an invocation (or a few) a row */
+    OP_ATTENTION_COOPMAT,  /* 16-bit elements, matrices of a subgroup */
+    OP_ATTENTION_COOPMAT2, /* 16-bit elements, matrices of a workgroup */
     OP_ATTENTION_KERNEL_COUNT
 } op_attention_kernel;
 
@@ -44,11 +45,11 @@ typedef struct op_attention_bwd_desc {
     gpu_tensor dqkv;          /* [rows_max, 3 (q k v), heads, head_dim], overwritten */
 } op_attention_bwd_desc;
 
-/* Whether the device and this build have OP_ATTENTION_COOPMAT for an element; whether its numbers were checked, which is what AUTO asks
- * (src/ops/rungs_check.h). */
-bool attention_rung_runs(const gpu_device *device, gpu_element element);
-bool attention_rung_trusted(gpu_device *device, gpu_element element);
-void attention_rung_trust(gpu_device *device, gpu_element element, bool trusted);
+/* Whether the device and this build have OP_ATTENTION_COOPMAT or _COOPMAT2 for an element; whether its numbers were checked, which is what
+ * AUTO asks (src/ops/rungs_check.h). */
+bool attention_rung_runs(const gpu_device *device, op_attention_kernel kernel, gpu_element element);
+bool attention_rung_trusted(gpu_device *device, op_attention_kernel kernel, gpu_element element);
+void attention_rung_trust(gpu_device *device, op_attention_kernel kernel, gpu_element element, bool trusted);
 
 /* Both fail with IJ_ERROR_ARGUMENT, naming the tensor or the dim, when shapes do not fit or the device has too few workgroups. */
 ij_status op_attention(gpu_program *program, const op_attention_desc *desc, ij_error *err);

@@ -39,11 +39,19 @@
     }
 
 /* Blocks and fragments that are filled to the last row, and one row more. */
-#define CASES_COOPMAT(T)                                                                                                                   \
-    {.name = "blocks", .dims = {1, 32, 5, 5, 32, 33, 64, 65, 31}, .reals = {0, T, OP_ATTENTION_COOPMAT}},                                  \
-        {.name = "ragged_24", .dims = {3, 24, 5, 5, 1, 7, 0, 33, 64}, .reals = {0, T, OP_ATTENTION_COOPMAT}},                              \
-        {.name = "empty_batch_end", .dims = {1, 40, 4, 4, 3, 6, 0, 0}, .reals = {0, T, OP_ATTENTION_COOPMAT}}, {                           \
-        .name = "dim_96", .dims = {2, 96, 3, 3, 23, 1, 6}, .reals = {0, T, OP_ATTENTION_COOPMAT}, .large = true                            \
+#define CASES_COOPMAT(T, K)                                                                                                                \
+    {.name = "blocks", .dims = {1, 32, 5, 5, 32, 33, 64, 65, 31}, .reals = {0, T, K}},                                                     \
+        {.name = "ragged_24", .dims = {3, 24, 5, 5, 1, 7, 0, 33, 64}, .reals = {0, T, K}},                                                 \
+        {.name = "empty_batch_end", .dims = {1, 40, 4, 4, 3, 6, 0, 0}, .reals = {0, T, K}}, {                                              \
+        .name = "dim_96", .dims = {2, 96, 3, 3, 23, 1, 6}, .reals = {0, T, K}, .large = true                                               \
+    }
+
+/* The first three are what an engine is trusted for: both block sizes, many owned rows and few, heads that fill their width and that do not. */
+#define CASES_COOPMAT2(T, K)                                                                                                               \
+    {.name = "blocks_32", .dims = {2, 32, 5, 5, 64, 65, 128, 129, 63}, .reals = {0, T, K}},                                                \
+        {.name = "blocks_88", .dims = {2, 88, 4, 4, 33, 0, 70, 1}, .reals = {0, T, K}},                                                    \
+        {.name = "short_24", .dims = {3, 24, 5, 5, 1, 7, 0, 32, 19}, .reals = {0, T, K}}, {                                                \
+        .name = "blocks_96", .dims = {1, 96, 3, 3, 64, 3, 32}, .reals = { 0, T, K }                                                        \
     }
 
 /* What is trained: a target encoder of ViT-B and of ViT-H, a context, and predictors. */
@@ -57,8 +65,14 @@
 #define ROWS_OF(T) {CASES_SHARED(T, OP_ATTENTION_ROW, false), CASES_ROW(T), CASES_PRODUCTION(T, OP_ATTENTION_ROW)}
 static const op_case cases[] = ROWS_OF(OP_F32), cases_f16[] = ROWS_OF(OP_F16), cases_bf16[] = ROWS_OF(OP_BF16);
 
-#define COOPMAT_OF(T) {CASES_SHARED(T, OP_ATTENTION_COOPMAT, true), CASES_COOPMAT(T), CASES_PRODUCTION(T, OP_ATTENTION_COOPMAT)}
+#define COOPMAT_OF(T)                                                                                                                      \
+    {CASES_SHARED(T, OP_ATTENTION_COOPMAT, true), CASES_COOPMAT(T, OP_ATTENTION_COOPMAT), CASES_PRODUCTION(T, OP_ATTENTION_COOPMAT)}
 static const op_case coopmat_f16[] = COOPMAT_OF(OP_F16), coopmat_bf16[] = COOPMAT_OF(OP_BF16);
+
+#define COOPMAT2_OF(T)                                                                                                                     \
+    {CASES_COOPMAT2(T, OP_ATTENTION_COOPMAT2), CASES_SHARED(T, OP_ATTENTION_COOPMAT2, false), CASES_COOPMAT(T, OP_ATTENTION_COOPMAT2),     \
+     CASES_PRODUCTION(T, OP_ATTENTION_COOPMAT2)}
+static const op_case coopmat2_f16[] = COOPMAT2_OF(OP_F16), coopmat2_bf16[] = COOPMAT2_OF(OP_BF16);
 
 static op_dtype dtype_of(const op_case *c) { return (op_dtype)c->reals[1]; }
 
@@ -112,13 +126,13 @@ static double lse_tolerance(const op_case *c) { return op_tolerance(c->dims[1]) 
 /* The matrix kernels' rounding of p and ds to 16 bits before the second product: a sum over terms of which each is wrong by u =
  * op_rounding at most. Errors of either sign make it wrong by u of a random walk over the terms, which is as long as the sum is itself; 5
  * bounds it, as in op_tolerance. */
-static double rounded_terms(const op_case *c) { return c->reals[2] == OP_ATTENTION_COOPMAT ? 5 * op_rounding(dtype_of(c)) : 0; }
+static double rounded_terms(const op_case *c) { return c->reals[2] >= OP_ATTENTION_COOPMAT ? 5 * op_rounding(dtype_of(c)) : 0; }
 
 /* Backward the walk can be much longer than the sum: a key that few queries look at hard gets few large terms of either sign. On the
  * reference, with numbers as here (scores of deviation 1.7), sqrt(sum of (ds q)^2) is up to 6.03 times |sum| + rms of the result, over
  * lengths of 181 to 1031 and heads of 24 to 80. A rounding is u / sqrt 3 in root mean square, and the few elements with such a walk stay within
  * three deviations: 6.03 x 3 / sqrt 3. */
-static double rounded_terms_bwd(const op_case *c) { return c->reals[2] == OP_ATTENTION_COOPMAT ? 10.5 * op_rounding(dtype_of(c)) : 0; }
+static double rounded_terms_bwd(const op_case *c) { return c->reals[2] >= OP_ATTENTION_COOPMAT ? 10.5 * op_rounding(dtype_of(c)) : 0; }
 
 static int fwd_args(const op_case *c, op_arg *args) {
     int64_t dim = c->dims[0] * c->dims[1];
@@ -216,5 +230,11 @@ static const op_desc ops[] = {
     FORWARD("attention_coopmat_bf16", coopmat_bf16),
     INFER("attention_coopmat_infer_bf16", coopmat_bf16),
     BACKWARD("attention_coopmat_bwd_bf16", NULL, coopmat_bf16),
+    FORWARD("attention_coopmat2_f16", coopmat2_f16),
+    INFER("attention_coopmat2_infer_f16", coopmat2_f16),
+    BACKWARD("attention_coopmat2_bwd_f16", NULL, coopmat2_f16),
+    FORWARD("attention_coopmat2_bf16", coopmat2_bf16),
+    INFER("attention_coopmat2_infer_bf16", coopmat2_bf16),
+    BACKWARD("attention_coopmat2_bwd_bf16", NULL, coopmat2_bf16),
 };
 const op_family op_family_attention = {"attention", ops, IJ_COUNT(ops)};

@@ -32,13 +32,13 @@ typedef struct bench {
 } bench;
 
 const char *attention_kernel_name(op_attention_kernel kernel) {
-    static const char *const names[OP_ATTENTION_KERNEL_COUNT] = {"auto", "row", "coopmat"};
+    static const char *const names[OP_ATTENTION_KERNEL_COUNT] = {"auto", "row", "coopmat", "coopmat2"};
     return names[kernel];
 }
 
 bool attention_bench_supports(const gpu_device *device, op_attention_kernel kernel, gpu_element element) {
-    const op_attention_shape usual = {.heads = 1, .head_dim = 64, .kernel = kernel};
-    return kernel != OP_ATTENTION_COOPMAT || (element != GPU_WORD && op_attention_supported(device, &usual, element));
+    const op_attention_shape usual = {.heads = 1, .head_dim = 64, .length_max = 256, .kernel = kernel};
+    return kernel < OP_ATTENTION_COOPMAT || (element != GPU_WORD && op_attention_supported(device, &usual, element));
 }
 
 void attention_bench_cost(const attention_bench_desc *d, bool backward, double *flops, double *bytes) {

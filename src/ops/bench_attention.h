@@ -30,6 +30,6 @@ void attention_bench_cost(const attention_bench_desc *desc, bool backward, doubl
 
 /* Whether the device has the kernel for heads of the usual size; others may still be refused, in their times' notes. */
 bool attention_bench_supports(const gpu_device *device, op_attention_kernel kernel, gpu_element element);
-const char *attention_kernel_name(op_attention_kernel kernel); /* "auto", "row", "coopmat" */
+const char *attention_kernel_name(op_attention_kernel kernel); /* "auto", "row", "coopmat", "coopmat2" */
 
 #endif

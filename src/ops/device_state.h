@@ -3,11 +3,11 @@
 #ifndef IJ_OPS_DEVICE_STATE_H
 #define IJ_OPS_DEVICE_STATE_H
 
-#include "gpu/gpu.h"
+#include "ops/attention.h"
 
 typedef struct op_device_state {
-    struct matmul_state *matmul; /* src/ops/matmul_rungs.c; one allocation */
-    bool attention_trusted[3];   /* [gpu_element] attention on matrix engines passed the start-up check */
+    struct matmul_state *matmul;                          /* src/ops/matmul_rungs.c; one allocation */
+    bool attention_trusted[OP_ATTENTION_KERNEL_COUNT][3]; /* [kernel][gpu_element] attention on matrix engines passed the start-up check */
 } op_device_state;
 
 /* NULL: no memory; then nothing is trusted beyond what needs no trust, and nothing was measured. */

@@ -13,34 +13,50 @@
 /* One rung of one element: the ops that show it right. */
 typedef struct rung {
     const char *name;
-    op_matmul_kernel kernel; /* OP_MATMUL_AUTO: attention */
+    op_matmul_kernel matmul; /* OP_MATMUL_AUTO: attention */
+    op_attention_kernel attention;
     gpu_element element;
     const char *ops[3];
 } rung;
 
 static const rung rungs[] = {
-    {"coopmat2", OP_MATMUL_COOPMAT2, GPU_BF16, {"matmul_nt_coopmat2_bf16", "matmul_nn_coopmat2_bf16", "matmul_tn_coopmat2_bf16"}},
-    {"coopmat2", OP_MATMUL_COOPMAT2, GPU_F16, {"matmul_nt_coopmat2_f16", "matmul_nn_coopmat2_f16", "matmul_tn_coopmat2_f16"}},
-    {"coopmat", OP_MATMUL_COOPMAT, GPU_BF16, {"matmul_nt_coopmat_bf16", "matmul_nn_coopmat_bf16", "matmul_tn_coopmat_bf16"}},
-    {"coopmat", OP_MATMUL_COOPMAT, GPU_F16, {"matmul_nt_coopmat_f16", "matmul_nn_coopmat_f16", "matmul_tn_coopmat_f16"}},
-    {"attention coopmat", OP_MATMUL_AUTO, GPU_BF16, {"attention_coopmat_bf16", "attention_coopmat_bwd_bf16"}},
-    {"attention coopmat", OP_MATMUL_AUTO, GPU_F16, {"attention_coopmat_f16", "attention_coopmat_bwd_f16"}},
+    {"coopmat2",
+     OP_MATMUL_COOPMAT2,
+     OP_ATTENTION_AUTO,
+     GPU_BF16,
+     {"matmul_nt_coopmat2_bf16", "matmul_nn_coopmat2_bf16", "matmul_tn_coopmat2_bf16"}},
+    {"coopmat2",
+     OP_MATMUL_COOPMAT2,
+     OP_ATTENTION_AUTO,
+     GPU_F16,
+     {"matmul_nt_coopmat2_f16", "matmul_nn_coopmat2_f16", "matmul_tn_coopmat2_f16"}},
+    {"coopmat",
+     OP_MATMUL_COOPMAT,
+     OP_ATTENTION_AUTO,
+     GPU_BF16,
+     {"matmul_nt_coopmat_bf16", "matmul_nn_coopmat_bf16", "matmul_tn_coopmat_bf16"}},
+    {"coopmat", OP_MATMUL_COOPMAT, OP_ATTENTION_AUTO, GPU_F16, {"matmul_nt_coopmat_f16", "matmul_nn_coopmat_f16", "matmul_tn_coopmat_f16"}},
+    {"attention coopmat2", OP_MATMUL_AUTO, OP_ATTENTION_COOPMAT2, GPU_BF16, {"attention_coopmat2_bf16", "attention_coopmat2_bwd_bf16"}},
+    {"attention coopmat2", OP_MATMUL_AUTO, OP_ATTENTION_COOPMAT2, GPU_F16, {"attention_coopmat2_f16", "attention_coopmat2_bwd_f16"}},
+    {"attention coopmat", OP_MATMUL_AUTO, OP_ATTENTION_COOPMAT, GPU_BF16, {"attention_coopmat_bf16", "attention_coopmat_bwd_bf16"}},
+    {"attention coopmat", OP_MATMUL_AUTO, OP_ATTENTION_COOPMAT, GPU_F16, {"attention_coopmat_f16", "attention_coopmat_bwd_f16"}},
 };
 
 static bool offered(gpu_device *device, const rung *r) {
-    if (r->kernel != OP_MATMUL_AUTO) return matmul_rung_runs(device, r->kernel, r->element);
-    return attention_rung_runs(device, r->element);
+    if (r->matmul != OP_MATMUL_AUTO) return matmul_rung_runs(device, r->matmul, r->element);
+    return attention_rung_runs(device, r->attention, r->element);
 }
 
 static void trust(gpu_device *device, const rung *r, bool trusted) {
-    if (r->kernel != OP_MATMUL_AUTO)
-        matmul_rung_trust(device, r->kernel, r->element, trusted);
+    if (r->matmul != OP_MATMUL_AUTO)
+        matmul_rung_trust(device, r->matmul, r->element, trusted);
     else
-        attention_rung_trust(device, r->element, trusted);
+        attention_rung_trust(device, r->attention, r->element, trusted);
 }
 
 static bool trusted(gpu_device *device, const rung *r) {
-    return r->kernel != OP_MATMUL_AUTO ? matmul_rung_trusted(device, r->kernel, r->element) : attention_rung_trusted(device, r->element);
+    return r->matmul != OP_MATMUL_AUTO ? matmul_rung_trusted(device, r->matmul, r->element)
+                                       : attention_rung_trusted(device, r->attention, r->element);
 }
 
 /* wrong: what differs, "" when nothing does. A pipeline that the driver cannot make is wrong too; a lost device is an error. */
