@@ -16,7 +16,7 @@
 #include "attention.h"
 #include "half.h"
 
-layout(local_size_x_id = 0) in;                   /* 2 OWNED at least */
+layout(local_size_x_id = 0) in;                   /* what the device asks for */
 layout(constant_id = 1) const uint HEAD_DIM = 64; /* a multiple of 8 */
 layout(constant_id = 2) const uint WIDTH = 64;    /* head_dim rounded up to multiples of the granularities of n and k */
 layout(constant_id = 3) const uint OWNED = 64;    /* a multiple of the granularity of m */

@@ -85,11 +85,11 @@ float part_of_delta(uint r, uint part) {
 
 /* lse and delta of the owned rows; what is behind the end meets zeros only. */
 void stage_statistics() {
-    uint e = gl_LocalInvocationIndex % OWNED, r = owned_first + e;
-    if (gl_LocalInvocationIndex < OWNED * PARTS)
-        delta_parts[gl_LocalInvocationIndex] = part_of_delta(r, gl_LocalInvocationIndex / OWNED);
+    for (uint e = gl_LocalInvocationIndex; e < OWNED * PARTS; e += gl_WorkGroupSize.x)
+        delta_parts[e] = part_of_delta(owned_first + e % OWNED, e / OWNED);
     barrier();
-    if (gl_LocalInvocationIndex < OWNED) {
+    for (uint e = gl_LocalInvocationIndex; e < OWNED; e += gl_WorkGroupSize.x) {
+        uint r = owned_first + e;
         float sum = 0;
         [[unroll]] for (uint p = 0; p < PARTS; p++) sum += delta_parts[p * OWNED + e];
         delta_of[e] = sum;
