@@ -65,6 +65,8 @@ typedef struct ijepa_device_info {
     uint32_t subgroup_size, subgroup_min, subgroup_max;
     uint32_t shared_bytes;
     uint64_t tensor_bytes_max;
+    uint32_t cores;      /* streaming multiprocessors, compute units; 0: the driver does not say */
+    char matrices[300];  /* what its matrix engines multiply with f32 sums: "coopmat f16 16x16x16, bf16 16x16x16; coopmat2 f16, bf16"; "" none */
     bool usable;
     char why_not[128];
     bool chosen;         /* the one that is taken when none is asked for */

@@ -59,6 +59,31 @@ static const char *const kind_names[] = {[GPU_KIND_OTHER] = "other",
                                          [GPU_KIND_VIRTUAL] = "virtual",
                                          [GPU_KIND_CPU] = "cpu"};
 
+/* Adds to a list: "a", then ", b". */
+static void add(char *list, size_t bytes, const char *separator, const char *text) {
+    size_t used = strlen(list);
+    if (used + 1 < bytes) snprintf(list + used, bytes - used, "%s%s", used ? separator : "", text);
+}
+
+static void describe_matrices(const gpu_info *from, char *list, size_t bytes) {
+    static const char *const elements[] = {"f32", "f16", "bf16"};
+    char text[64];
+    for (uint32_t i = 0; i < from->shape_count; i++) {
+        const gpu_matrix_shape *s = &from->shapes[i];
+        snprintf(text, sizeof text, "%s%s %ux%ux%u", i ? "" : "coopmat ", elements[s->element], s->m, s->n, s->k);
+        add(list, bytes, ", ", text);
+    }
+    bool listed[3] = {false};
+    for (uint32_t i = 0, first = 1; i < from->flexible_count; i++) {
+        gpu_element element = from->flexible[i].element;
+        if (listed[element]) continue;
+        listed[element] = true;
+        snprintf(text, sizeof text, "%s%s", first ? "coopmat2 " : "", elements[element]);
+        add(list, bytes, first ? "; " : ", ", text);
+        first = 0;
+    }
+}
+
 static void describe(const gpu_info *from, ijepa_device_info *to) {
     memset(to, 0, sizeof *to);
     snprintf(to->name, sizeof to->name, "%s", from->name);
@@ -70,6 +95,8 @@ static void describe(const gpu_info *from, ijepa_device_info *to) {
     to->subgroup_size = from->subgroup_size, to->subgroup_min = from->subgroup_min, to->subgroup_max = from->subgroup_max;
     to->shared_bytes = from->shared_bytes;
     to->tensor_bytes_max = from->range_max;
+    to->cores = from->cores;
+    describe_matrices(from, to->matrices, sizeof to->matrices);
     to->usable = !from->refused;
     snprintf(to->why_not, sizeof to->why_not, "%s", from->refused ? from->refused : "");
 }

@@ -15,7 +15,9 @@ static void print_table(const ijepa_device_info *infos, int count) {
             printf("     subgroup   %u lanes", d->subgroup_size);
         else
             printf("     subgroup   %u lanes (%u to %u)", d->subgroup_size, d->subgroup_min, d->subgroup_max);
-        printf(", %s shared memory\n", text_bytes(d->shared_bytes, memory));
+        printf(", %s shared memory", text_bytes(d->shared_bytes, memory));
+        printf(d->cores ? ", %u cores\n" : "\n", d->cores);
+        printf("     matrices   %s\n", d->matrices[0] ? d->matrices : "no engine: scalar arithmetic");
         if (!d->usable) printf("     NOT usable: %s\n", d->why_not);
     }
     printf("* is taken when none is asked for (--device INDEX or part of a name).\n");
@@ -37,6 +39,8 @@ static void print_json(const ijepa_device_info *infos, int count) {
         json_integer(&json, "tensor_bytes_max", (int64_t)d->tensor_bytes_max);
         json_integer(&json, "subgroup_size", d->subgroup_size);
         json_integer(&json, "shared_bytes", d->shared_bytes);
+        json_integer(&json, "cores", d->cores);
+        json_text(&json, "matrices", d->matrices);
         json_bool(&json, "usable", d->usable);
         json_text(&json, "why_not", d->why_not);
         json_bool(&json, "chosen", d->chosen);
