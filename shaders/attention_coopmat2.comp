@@ -38,7 +38,7 @@ float greater(const in float a, const in float b) { return max(a, b); }
 float add(const in float a, const in float b) { return a + b; }
 float either(const in float a, const in float b) { return a; } /* they are alike */
 
-/* ---- of each element, and of the same element of a second matrix ---- */
+/* ---- of each element, and of the same element of a second matrix; of the workgroup they know their arguments only ---- */
 
 float mask(const in uint32_t row, const in uint32_t col, const in float score, const in uint keys) { return col < keys ? score : -1e30; }
 
@@ -46,7 +46,9 @@ float raise(const in uint32_t row, const in uint32_t col, const in float score, 
     return max(score * push.scale_log2, peak);
 }
 
-float shrink_by(const in uint32_t row, const in uint32_t col, const in float peak_new, const in float peak) { return exp2(peak - peak_new); }
+float shrink_by(const in uint32_t row, const in uint32_t col, const in float peak_new, const in float peak) {
+    return exp2(peak - peak_new);
+}
 
 float probability(const in uint32_t row, const in uint32_t col, const in float score, const in float peak) {
     return exp2(score * push.scale_log2 - (peak - PEAK_BITS));
@@ -55,8 +57,10 @@ float probability(const in uint32_t row, const in uint32_t col, const in float s
 float divide(const in uint32_t row, const in uint32_t col, const in float sum, const in float total) { return bits_of(sum / total); }
 
 #ifdef LSE
-float keep_lse(const in uint32_t row, const in uint32_t col, const in float total, const in float peak) {
-    if (col == 0 && owned_first + row < count) lse[statistic(owned_first + row)] = (peak + log2(total) - PEAK_BITS) * LN_2;
+/* at: the place of the first of `rows` rows. */
+float keep_lse(const in uint32_t row, const in uint32_t col, const in float total, const in float peak, const in uint at,
+               const in uint rows) {
+    if (col == 0 && row < rows) lse[at + row * push.heads] = (peak + log2(total) - PEAK_BITS) * LN_2;
     return total;
 }
 #endif
@@ -90,7 +94,7 @@ void main() {
     }
 #ifdef LSE
     coopMatReduceNV(narrow, peak, ROWS, either);
-    coopMatPerElementNV(total, total, keep_lse, narrow);
+    coopMatPerElementNV(total, total, keep_lse, narrow, statistic(owned_first), count - owned_first);
 #endif
     coopMatReduceNV(wide, total, ROWS, either);
     coopMatPerElementNV(sums, sums, divide, wide);

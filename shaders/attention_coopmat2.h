@@ -48,8 +48,8 @@ layout(binding = 1) readonly restrict buffer Offsets { uint offsets[]; }; /* [se
 #define MATRIX_K 1
 #define MATRIX_V 2
 
-uint begin, count, owned_first;                                           /* the sequence's rows; the workgroup's first, counted from `begin` */
-uint row_length = push.heads * HEAD_DIM, column = gl_WorkGroupID.y * HEAD_DIM; /* elements of a row of q, k, v, out, dout; of this head the first */
+uint begin, count, owned_first; /* the sequence's rows; the workgroup's first, counted from `begin` */
+uint row_length = push.heads * HEAD_DIM, column = gl_WorkGroupID.y * HEAD_DIM; /* elements of a row of one matrix; this head's first */
 
 /* Where this workgroup is; false: behind the end of its sequence. */
 bool locate() {

@@ -152,8 +152,8 @@ static void plan_coopmat(const op_attention_shape *shape, attention_pass pass, g
 /* The same for matrices of a workgroup.
  *
  * 64 rows that a workgroup owns and 64 that pass by, for 128 invocations: 16 registers each for every 32 columns of sums, 32 for scores.
- * Backward has two of both, so above 64 columns 32 rows pass by. Sequences of up to 32 rows would leave half of 64 idle. What passes by,
- * which is what bits depend on, does not depend on the lengths of the batch. */
+ * Backward has two of both, so above 64 columns 32 rows pass by. Sequences of up to 32 rows would leave half of 64 idle. How many rows
+ * pass by at once decides the bits of a sum: it does not depend on the lengths of the batch. */
 #define COOPMAT2_INVOCATIONS 128
 typedef struct coopmat2_layout {
     uint32_t width, owned, block, narrow;
