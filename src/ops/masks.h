@@ -92,9 +92,6 @@ ij_status op_masks_lists(gpu_program *program, const masks_config *config, int64
 
 /* ---- moves of rows; dim is any, multiples of 4 are faster. f32, but where an element is named ---- */
 
-/* out[r, :] = x[rows[r], :] for r below count. x: [*, dim]; rows: [count.max] u32; out: [count.max, dim]. */
-ij_status op_gather_rows(gpu_program *program, gpu_tensor x, gpu_tensor rows, gpu_tensor out, ij_rows count, int64_t dim, ij_error *err);
-
 /* x[r, :] += pos[(rows ? rows[r] : r) % patches, :]. pos: [patches, dim]; rows: [count.max] u32 or a zero tensor. */
 ij_status op_add_positions(gpu_program *program, gpu_tensor x, gpu_tensor pos, gpu_tensor rows, ij_rows count, int64_t dim, int64_t patches,
                            ij_error *err);
@@ -159,7 +156,6 @@ typedef struct masks_stats {
 ij_status masks_measure(const masks_config *config, uint64_t seed, int64_t batches, int64_t batch, masks_stats *out, ij_error *err);
 void masks_stats_free(masks_stats *stats);
 
-void ref_gather_rows(const double *x, const uint32_t *rows, double *out, int64_t count, int64_t dim);
 void ref_add_positions(double *x, const double *pos, const uint32_t *rows, int64_t count, int64_t dim, int64_t patches);
 
 typedef struct ref_lists {

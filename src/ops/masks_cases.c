@@ -161,20 +161,7 @@ static void lists_ref(const op_case *c, void *const *h) {
     ref_masks_lists(&config, context, targets, c->dims[1], false, &lists);
 }
 
-/* ---- gathers, dims: [0] rows, [1] capacity, [2] dim, [3] rows of x (patches), [4] indexed, [5] op_dtype ---- */
-
-static const op_case gather_cases[] = {
-    {.name = "prime", .dims = {13, 17, 7, 31}},
-    {.name = "one", .dims = {1, 1, 1, 1}},
-    {.name = "vec4", .dims = {29, 29, 20, 64}},
-    {.name = "empty", .dims = {0, 5, 12, 3}},
-    {.name = "wide", .dims = {5, 9, 1284, 11}},
-    {.name = "vit_s_context", .dims = {2688, 5376, 384, 12544}, .large = true},
-    {.name = "f16_prime", .dims = {13, 17, 7, 31, 0, OP_F16}},
-    {.name = "f16_one", .dims = {1, 1, 1, 1, 0, OP_F16}},
-    {.name = "bf16_wide", .dims = {5, 9, 1284, 11, 0, OP_BF16}},
-    {.name = "bf16_empty", .dims = {0, 5, 12, 3, 0, OP_BF16}},
-};
+/* ---- positions, dims: [0] rows, [1] capacity, [2] dim, [3] patches, [4] indexed ---- */
 
 static const op_case positions_cases[] = {
     {.name = "plain_prime", .dims = {13, 17, 7, 5, 0}},
@@ -189,22 +176,6 @@ static void fill_offsets_rows(const op_case *c, uint32_t *offsets, uint32_t *row
     offsets[0] = 0xffffffffu;
     offsets[1] = (uint32_t)c->dims[0];
     for (int64_t r = 0; r < c->dims[1]; r++) rows[r] = (uint32_t)(r * 7919 % below);
-}
-
-static int gather_args(const op_case *c, op_arg *args) {
-    args[0] = (op_arg){"x", OP_IN, (op_dtype)c->dims[5], c->dims[3] * c->dims[2], 1, 0, c->dims[2]};
-    args[1] = (op_arg){"rows", OP_IN, OP_U32, c->dims[1], 0, 0};
-    args[2] = (op_arg){"offsets", OP_IN, OP_U32, 2, 0, 0};
-    args[3] = (op_arg){"out", OP_OUT, (op_dtype)c->dims[5], c->dims[1] * c->dims[2], 0, 0x1p-24, c->dims[2]};
-    return 4;
-}
-static void gather_prepare(const op_case *c, void *const *h) { fill_offsets_rows(c, h[2], h[1], c->dims[3]); }
-static ij_status gather_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
-    return op_gather_rows(program, t[0], t[1], t[3], (ij_rows){t[2], 1, (uint32_t)c->dims[1]}, c->dims[2], err);
-}
-static void gather_ref(const op_case *c, void *const *h) { ref_gather_rows(h[0], h[1], h[3], c->dims[0], c->dims[2]); }
-static void gather_cost(const op_case *c, double *flops, double *bytes) {
-    *flops = 0, *bytes = (c->dims[5] == OP_F32 ? 8.0 : 4.0) * (double)(c->dims[0] * c->dims[2]);
 }
 
 static int positions_args(const op_case *c, op_arg *args) {
@@ -373,7 +344,6 @@ static void output_bwd_cost(const op_case *c, double *flops, double *bytes) {
 static const op_desc ops[] = {
     {"masks_sample", NULL, sample_cases, IJ_COUNT(sample_cases), sample_args, sample_prepare, sample_record, sample_ref, sample_cost},
     {"masks_lists", NULL, lists_cases, IJ_COUNT(lists_cases), lists_args, lists_prepare, lists_record, lists_ref, sample_cost},
-    {"gather_rows", NULL, gather_cases, IJ_COUNT(gather_cases), gather_args, gather_prepare, gather_record, gather_ref, gather_cost},
     {"add_positions", NULL, positions_cases, IJ_COUNT(positions_cases), positions_args, positions_prepare, positions_record, positions_ref,
      positions_cost},
     {"predictor_input", NULL, predictor_cases, PREDICTOR_CASES_F32, input_args, predictor_prepare, input_record, input_ref, input_cost},

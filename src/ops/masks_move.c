@@ -56,12 +56,6 @@ static ij_status record_move(gpu_program *program, const move *m, ij_error *err)
     return gpu_dispatch(program, &dispatch, err);
 }
 
-ij_status op_gather_rows(gpu_program *program, gpu_tensor x, gpu_tensor rows, gpu_tensor out, ij_rows count, int64_t dim, ij_error *err) {
-    assert(x.element == out.element);
-    move m = {"gather_rows", {count.offsets, x, rows, out}, 4, {.rows_max = count.max, .rows_at = count.at}, dim, 2, x.element, GPU_WORD};
-    return record_move(program, &m, err);
-}
-
 ij_status op_add_positions(gpu_program *program, gpu_tensor x, gpu_tensor pos, gpu_tensor rows, ij_rows count, int64_t dim, int64_t patches,
                            ij_error *err) {
     move m = {"add_positions", {count.offsets, pos, rows, x}, 4, {.rows_max = count.max, .rows_at = count.at}, dim, 3, GPU_WORD, GPU_WORD};

@@ -3,10 +3,6 @@
 
 #include <string.h>
 
-void ref_gather_rows(const double *x, const uint32_t *rows, double *out, int64_t count, int64_t dim) {
-    for (int64_t r = 0; r < count; r++) memcpy(out + r * dim, x + rows[r] * dim, (size_t)dim * sizeof *out);
-}
-
 void ref_add_positions(double *x, const double *pos, const uint32_t *rows, int64_t count, int64_t dim, int64_t patches) {
     for (int64_t r = 0; r < count; r++) {
         int64_t patch = (rows ? rows[r] : r) % patches;
