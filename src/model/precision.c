@@ -30,11 +30,7 @@ ij_status ij_precision_resolve(gpu_device *device, ij_precision precision, gpu_e
         }
     else if (*out != GPU_WORD)
         IJ_TRY(rungs_check(device, *out, engines, sizeof engines, err));
-    if (why)
-        snprintf(why, why_bytes, "%s%s%s%s", ij_element_name(*out),
-                 *engines                                ? " ("
-                 : precision == IJ_PRECISION_AUTO && cpu ? " (a CPU driver"
-                                                         : "",
-                 engines, *engines || (precision == IJ_PRECISION_AUTO && cpu) ? ")" : "");
+    if (precision == IJ_PRECISION_AUTO && cpu) snprintf(engines, sizeof engines, "a CPU driver");
+    if (why) snprintf(why, why_bytes, *engines ? "%s (%s)" : "%s", ij_element_name(*out), engines);
     return IJ_OK;
 }
