@@ -96,6 +96,9 @@ ij_status vit_scratch_reserve(gpu_arena *arena, const vit_trunk *trunk, const vi
 /* Records the forward pass: saved->blocks[0].x in, saved->y out. */
 ij_status vit_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, ij_error *err);
 
+/* The same without the final LayerNorm: saved->x_last out. */
+ij_status vit_blocks_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, ij_error *err);
+
 /* What products read the running gradient from. */
 static inline gpu_tensor vit_dx(const vit_scratch *s) { return s->dx_copy.arena ? s->dx_copy : s->dx; }
 
