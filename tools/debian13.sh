@@ -14,7 +14,7 @@
 set -euo pipefail
 
 root=${IJEPA_ROOT:-/var/cache/ijepa/debian13}
-stamp=$root/.ijepa-complete-5 # raise the number when the package lists below change
+stamp=$root/.ijepa-complete-6 # raise the number when the package lists below change
 mirror=${IJEPA_MIRROR:-http://deb.debian.org/debian}
 
 # Names that Debian 12, Debian 13 and Ubuntu 24.04 share; what only the Debian 13 root gets stands apart.
@@ -22,6 +22,8 @@ packages=(gcc g++ clang make cmake ninja-build pkg-config git ca-certificates
     glslang-tools glslc spirv-tools libvulkan-dev libvulkan-volk-dev vulkan-validationlayers vulkan-tools
     check libyaml-dev libcjson-dev zlib1g-dev libjpeg62-turbo-dev libstb-dev python3 xz-utils dataset-fashion-mnist)
 packages_root=(libclang-rt-19-dev libpng-dev clang-format)
+# Independent evaluators that ours are compared with; the comparisons that need them are left out, by name, where they cannot be had.
+packages_peers=(python3-numpy python3-sklearn python3-torch)
 # bfloat16 in GLSL needs glslang 15.3; Debian 13 has 15.1, Debian testing 16. They bring nothing of testing's but themselves.
 packages_newer=(glslang-tools glslc spirv-tools)
 
@@ -121,10 +123,11 @@ make_root() {
         in_root bash -c 'apt-mark manual $(dpkg-query -W -f "\${Package}\n" "libllvm*" "libspirv*" libdrm-amdgpu1 libelf1t64 2>/dev/null)'
         in_root apt-get install -y --no-install-recommends -t trixie-backports mesa-vulkan-drivers
         in_root bash /opt/debian13.sh drivers /opt
+        in_root apt-get install -y --no-install-recommends "${packages_peers[@]}" || echo "debian13: no scikit-learn or PyTorch: evaluators are not compared with them"
         install_newer || echo "debian13: no newer shader compiler: modules that need GL_EXT_bfloat16 are left out"
         in_root apt-get clean
     } </dev/null >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; say "installing failed, log: $root.log"; exit 3; }
-    grep -E '^debian13: (driver|no newer)' "$root.log" >&2 || true
+    grep -E '^debian13: (driver|no )' "$root.log" >&2 || true
     touch "$stamp"
     say "ready"
 }

@@ -115,6 +115,22 @@ ijepa_status cli_config_text(ijepa_config *config, const char *key, const char *
 /* Loads `path` (NULL: none) and applies the assignments. *out is destroyed by the caller when the call succeeds. */
 ijepa_status cli_config(const char *path, const cli_texts *assignments, ijepa_config **out, ijepa_error *err);
 
+/* ---- long commands ---- */
+
+/* After this, Ctrl-C and SIGTERM ask to stop, and a second one ends at once. cli_stopped says whether it was asked (its argument is not
+ * looked at, so that it can be a callback); cli_stop_code is the exit code that belongs to it. */
+void cli_catch_signals(void);
+bool cli_stopped(void *user);
+int cli_stop_code(void);
+
+/* Callbacks for the library: a line on stderr that overwrites itself on a terminal and comes every few seconds elsewhere, with the time
+ * left; and lines a user should see. cli_progress_end takes the line away. */
+void cli_progress(void *user, const char *what, int64_t done, int64_t total);
+void cli_progress_end(void);
+void cli_message(void *user, const char *text);
+
+double cli_seconds(void); /* of a clock that never goes back */
+
 /* ---- commands ---- */
 
 extern const cli_command cmd_devices, cmd_train, cmd_eval, cmd_replay, cmd_selftest, cmd_masks, cmd_bench, cmd_tune;

@@ -1,41 +1,13 @@
 /* ijepa train       layer: cli; uses: ijepa.h */
 #include "cli.h"
 
-#include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PLAIN_SECONDS 5.0 /* between lines when the output is not a terminal */
 #define REDRAW_SECONDS 0.1
-
-/* ---- stopping ---- */
-
-/* The signal that asked to stop; 0: none. With the next, the only mutable file-scope data of the program: a signal handler has no other way. */
-static volatile sig_atomic_t stop_signal;
-static volatile sig_atomic_t stop_tenth; /* when it came, in tenths of a second */
-
-/* The first signal lets the step finish, the second ends at once. Two within half a second are one: timeout(1) and batch systems signal
- * the process and then its group. */
-static void on_signal(int number) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    sig_atomic_t tenth = (sig_atomic_t)(now.tv_sec % 10000000 * 10 + now.tv_nsec / 100000000);
-    if (stop_signal && tenth - stop_tenth > 5) _exit(128 + number);
-    if (stop_signal) return;
-    stop_tenth = tenth;
-    stop_signal = number;
-}
-
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 /* ---- showing ---- */
 
@@ -46,12 +18,6 @@ typedef struct display {
     int64_t shown_step;
     char verdict[32];
 } display;
-
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static void close_line(display *d) {
     if (d->line_open) fputs("\r\033[K", stdout);
@@ -115,7 +81,7 @@ static void show_verdict(display *d, const ijepa_progress *p) {
 static void show(display *d, const ijepa_progress *p, bool last) {
     if (p->step == 0) return; /* nothing has finished yet */
     if (!d->quiet) show_verdict(d, p);
-    double now = seconds_now();
+    double now = cli_seconds();
     bool due =
         d->shown_at == 0 || now - d->shown_at >= (d->terminal ? REDRAW_SECONDS : PLAIN_SECONDS) || (last && p->step != d->shown_step);
     if (d->quiet || !due) return;
@@ -158,7 +124,7 @@ static ijepa_status make_config(const request *r, ijepa_config **out, ijepa_erro
 
 static int stopped(ijepa_trainer *trainer, const request *r, display *d, const ijepa_progress *p) {
     ijepa_error err;
-    int code = 128 + stop_signal;
+    int code = cli_stop_code();
     close_line(d);
     if (r->no_files) {
         fprintf(stderr, "ijepa: stopped after step %lld; nothing is kept (--no-files)\n", (long long)p->step);
@@ -189,10 +155,10 @@ static int train(const request *r, ijepa_config *config, const ijepa_device_opti
     ijepa_progress progress = {0};
     bool finished = false;
     if (ijepa_trainer_open(config, &options, &trainer, &err) != IJEPA_OK) return cli_fail(&err);
-    catch_signals();
+    cli_catch_signals();
     snprintf(folder, sizeof folder, "%s", ijepa_trainer_folder(trainer));
     ijepa_status status = IJEPA_OK;
-    while (!finished && !stop_signal && (status = ijepa_trainer_step(trainer, &progress, &finished, &err)) == IJEPA_OK)
+    while (!finished && !cli_stopped(NULL) && (status = ijepa_trainer_step(trainer, &progress, &finished, &err)) == IJEPA_OK)
         show(&d, &progress, finished);
     int code = CLI_DONE;
     if (status != IJEPA_OK) {
