@@ -249,7 +249,7 @@ static ij_status open_loader(finetune *f, bool training, ij_error *err) {
 }
 
 static void close_loader(finetune *f) {
-    if (f->loader) f->result->damaged_images += ij_loader_damaged(f->loader);
+    if (f->loader && f->run == 0) f->result->damaged_images += ij_loader_damaged(f->loader);
     ij_loader_close(f->loader);
     f->loader = NULL;
 }
