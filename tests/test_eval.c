@@ -48,8 +48,10 @@ static void free_made(made m) {
 
 /* The definition, in double: sort all, take k, vote. */
 static int naive_knn(const ij_samples *train, const float *test, int k, double temperature) {
-    double best_similarity[64], votes[64] = {0}, length = 0;
-    int best_label[64], found = 0;
+    static double best_similarity[1024];
+    static int best_label[1024];
+    double votes[64] = {0}, length = 0;
+    int found = 0;
     for (int d = 0; d < train->dim; d++) length += (double)test[d] * (double)test[d];
     for (int64_t j = 0; j < train->count; j++) {
         const float *x = train->x + j * train->dim;
@@ -73,18 +75,18 @@ static int naive_knn(const ij_samples *train, const float *test, int k, double t
 
 START_TEST(test_knn_matches_naive) {
     ij_error err = {0};
-    /* More of both than a tile holds is in the large case; odd dims, few samples, k beyond them in the others. */
+    /* More of both than a tile holds is in the large case; odd dims, few samples, k of all of them in the others. */
     const struct {
         int64_t train, test;
         int dim, classes, k;
         double temperature;
     } cases[] = {
-        {300, 77, 13, 7, 10, 0.07}, {9000, 1100, 8, 5, 20, 0.2}, {6, 5, 3, 2, 10, 0.07}, {1, 3, 1, 1, 1, 1}, {500, 40, 100, 10, 1, 1e-6}};
+        {300, 77, 13, 7, 10, 0.07}, {9000, 1100, 8, 5, 20, 0.2}, {6, 5, 3, 2, 6, 0.07}, {1, 3, 1, 1, 1, 1}, {500, 40, 100, 10, 1, 1e-6}};
     for (int c = 0; c < IJ_COUNT(cases); c++) {
         made train = make_samples(10, cases[c].train, cases[c].dim, cases[c].classes, 1, 1);
         made test = make_samples(20, cases[c].test, cases[c].dim, cases[c].classes, 1, 1);
         int *predicted = calloc((size_t)cases[c].test, sizeof *predicted), differ = 0;
-        ij_knn_desc desc = {.k = cases[c].k, .temperature = cases[c].temperature};
+        ij_knn_desc desc = {.ks = {cases[c].k}, .temperature = cases[c].temperature};
         CHECK_OK(ij_knn(test_device, &train.samples, &test.samples, &desc, predicted, &err));
         for (int64_t i = 0; i < cases[c].test; i++)
             differ += predicted[i] != naive_knn(&train.samples, test.x + i * cases[c].dim, cases[c].k, cases[c].temperature);
@@ -97,18 +99,40 @@ START_TEST(test_knn_matches_naive) {
 }
 END_TEST
 
+/* Several k of one pass, in no order, are what each k alone gives; far more candidates than are kept at once come in a bad order. */
+START_TEST(test_knn_many_ks) {
+    ij_error err = {0};
+    const int ks[] = {10, 200, 20, 1, 900};
+    made train = make_samples(11, 9001, 6, 5, 1, 1), test = make_samples(21, 37, 6, 5, 1, 1);
+    int *all = calloc(5 * 37, sizeof *all), alone[37];
+    for (int64_t i = 0; i < 9001; i++) train.x[i * 6] = (float)i * 1e-4f; /* the later the nearer, for some */
+    for (int i = 0; i < 20; i++) test.x[i * 6] = 9;
+    CHECK_OK(ij_knn(test_device, &train.samples, &test.samples, &(ij_knn_desc){.ks = {10, 200, 20, 1, 900}}, all, &err));
+    for (int k = 0; k < 5; k++) {
+        int differ = 0;
+        CHECK_OK(ij_knn(test_device, &train.samples, &test.samples, &(ij_knn_desc){.ks = {ks[k]}}, alone, &err));
+        ck_assert_mem_eq(alone, all + k * 37, sizeof alone);
+        for (int i = 0; i < 37; i++) differ += alone[i] != naive_knn(&train.samples, test.x + i * 6, ks[k], 0.07);
+        ck_assert_msg(differ <= 1, "k = %d: %d predictions differ", ks[k], differ);
+    }
+    free(all);
+    free_made(train);
+    free_made(test);
+}
+END_TEST
+
 START_TEST(test_knn_ties) {
     /* Five identical samples: the first k are the neighbours. With k = 3 the votes are 1, 1, 1: the lowest class wins; k = 4: class 2. */
     ij_error err = {0};
     float train[5 * 2] = {1, 0, 1, 0, 1, 0, 1, 0, 1, 0}, test[2 * 2] = {2, 0, 0, 0};
     int labels[5] = {2, 1, 0, 2, 1}, predicted[2];
     ij_samples a = {train, labels, 5, 2, 3}, b = {test, NULL, 2, 2, 3};
-    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.k = 3}, predicted, &err));
+    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.ks = {3}}, predicted, &err));
     ck_assert_int_eq(predicted[0], 0);
     ck_assert_int_eq(predicted[1], 0); /* the zero vector: similarity 0 to all, not NaN */
-    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.k = 4}, predicted, &err));
+    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.ks = {4}}, predicted, &err));
     ck_assert_int_eq(predicted[0], 2);
-    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.k = 1}, predicted, &err));
+    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.ks = {1}}, predicted, &err));
     ck_assert_int_eq(predicted[0], 2);
 }
 END_TEST
@@ -120,8 +144,11 @@ START_TEST(test_knn_refuses) {
     ij_samples a = {x, labels, 2, 2, 2}, b = {x, labels, 1, 3, 2};
     CHECK_FAILS(ij_knn(test_device, &a, &b, &(ij_knn_desc){0}, predicted, &err), IJ_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "2 features"));
-    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.k = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
-    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.temperature = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.ks = {1, -1}}, predicted, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.ks = {1, 3, 2}}, predicted, &err), IJ_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "3 neighbours of 2 training samples"));
+    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.ks = {1, 1, 1, 1, 1, 1, 1, 1, 1}}, predicted, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.ks = {1}, .temperature = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
 }
 END_TEST
 
@@ -452,6 +479,7 @@ Suite *eval_suite(void) {
     tcase_add_unchecked_fixture(on_device, open_test_device, close_test_device);
     tcase_set_timeout(on_device, 0);
     tcase_add_test(on_device, test_knn_matches_naive);
+    tcase_add_test(on_device, test_knn_many_ks);
     tcase_add_test(on_device, test_knn_ties);
     tcase_add_test(on_device, test_knn_refuses);
     tcase_add_test(on_device, test_labels_as_features);

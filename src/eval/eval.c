@@ -205,7 +205,7 @@ static ij_status fill_row(eval *e, int set, int *predicted, ij_eval_row *row, ij
     snprintf(row->features, sizeof row->features, "%s", row_names[set]);
     IJ_TRY(ij_samples_check(&train, row_names[set], err));
     IJ_TRY(ij_samples_check(&test, row_names[set], err));
-    ij_knn_desc knn = {.k = o->knn_k, .temperature = o->knn_temperature, .progress = o->progress ? on_progress : NULL, .user = e};
+    ij_knn_desc knn = {.ks = {o->knn_k}, .temperature = o->knn_temperature, .progress = o->progress ? on_progress : NULL, .user = e};
     IJ_TRY(ij_knn(e->device, &train, &test, &knn, predicted, err));
     row->knn = ij_accuracy_of(ij_count_right(predicted, test.labels, test.count), test.count);
     ij_probe_desc linear = {.seed = o->seed, .iterations = o->probe_iterations, .progress = o->progress ? on_progress : NULL, .user = e};
