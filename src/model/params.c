@@ -84,7 +84,7 @@ static void add_predictor(table_maker *maker, const ij_model_config *c) {
     add_linear(maker, "predictor_embed", c->pred_dim, c->dim);
     add_blocks(maker, "predictor_blocks", c->pred_depth, c->pred_dim, c->pred_hidden);
     add_norm(maker, "predictor_norm", c->pred_dim);
-    add_linear(maker, "predictor_proj", c->dim, c->pred_dim);
+    add_linear(maker, "predictor_proj", ij_target_dim(c), c->pred_dim);
 }
 
 ij_status ij_param_table_make(const ij_model_config *config, ij_param_table *out, ij_error *err) {

@@ -1,7 +1,8 @@
 /* The table of trained tensors, and where they live on the device.       layer: model; uses: base, gpu
  *
  * Order of the table: encoder with decay, encoder without, predictor with, predictor without. Names and shapes are those of
- * the released checkpoints (without the `module.` prefix). Positions are fixed and not in the table.
+ * the released checkpoints (without the `module.` prefix), but for predictor_proj where pixels are predicted: [patch_dim, pred_dim].
+ * Positions are fixed and not in the table.
  *
  * Invariants: weights, gradients and both moments are reserved in the same order in arenas of their own, so entry i has the
  * same block and offset in each; the target encoder's arena holds the table's encoder part in the same order. */
