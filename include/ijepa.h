@@ -247,6 +247,67 @@ typedef struct ijepa_eval_result {
 /* Weighted kNN and a linear probe on mean-pooled features of the target encoder, beside its random initialisation and raw pixels. */
 IJEPA_API ijepa_status ijepa_eval(const char *run, const ijepa_eval_options *options, ijepa_eval_result *result, ijepa_error *err);
 
+/* ---- fine-tuning ---- */
+
+typedef struct ijepa_finetune_progress {
+    const char *what;            /* "training", "testing" */
+    int seed, seeds;             /* from 1 */
+    int64_t epoch, epochs, step, steps; /* of this seed; while testing, step counts test batches */
+    double loss;                 /* of the newest finished step; NaN: none yet */
+    double images_per_second, seconds_left; /* 0: not known yet; of all seeds */
+} ijepa_finetune_progress;
+
+typedef struct ijepa_finetune_options {
+    ijepa_device_options device;
+    const char *train, *test;    /* as in ijepa_eval_options */
+    double fraction;             /* of each class's training images, at least one image [1] */
+    int64_t per_class;           /* images of each class instead [off] */
+    int last_blocks;             /* trained blocks, from the end [all, and the patch embedding] */
+    int epochs;                  /* [50] */
+    double warmup_epochs;        /* [5, at most a tenth of the epochs]; below 0: none */
+    int batch;                   /* images of a step [512; at most what leaves 25 steps an epoch, 8 or more] */
+    double lr;                   /* [3e-5 x 1024 / width for some of the images, 1e-4 x 1280 / width for all] */
+    double weight_decay;         /* [0.05 for some of the images, 0.04 for all]; below 0: none */
+    double layer_decay;          /* [0.75] */
+    double smoothing;            /* of labels [0.1]; below 0: none */
+    const char *augment;         /* "auto", "none", "crop", "flip", "randaugment" [auto: randaugment for photographs, else crop] */
+    const char *precision;       /* "f32", "f16", "bf16", "auto" [auto] */
+    bool random_init;            /* start from no pretraining, for comparison */
+    uint64_t seed;
+    int seeds;                   /* runs, with seed, seed + 1, ... [1]; at most 32 */
+    const char *out;             /* file for the first seed's encoder and head [none] */
+    bool (*progress)(void *user, const ijepa_finetune_progress *progress); /* told every step; false: stop */
+    void (*message)(void *user, const char *line); /* a damaged image, a step that was not finite */
+    void *user;
+} ijepa_finetune_options;
+
+typedef struct ijepa_finetune_seed {
+    uint64_t seed;
+    double test, test_low, test_high; /* accuracy in percent, 95 % Wilson interval */
+    double train;                /* percent of the last epoch's training images, as augmented */
+    double loss;                 /* mean of the last epoch */
+    int64_t skipped_steps;
+} ijepa_finetune_seed;
+
+typedef struct ijepa_finetune_result {
+    int64_t train_images, test_images, damaged_images;
+    int classes, seeds;          /* seeds that were finished */
+    ijepa_finetune_seed seed[32];
+    double mean, low, high;      /* over seeds; 95 % interval of Student's t, with one seed its own */
+    int last_blocks, epochs, batch; /* what was used */
+    double warmup_epochs, lr, weight_decay, layer_decay, smoothing;
+    const char *augment;
+    char precision[300];
+    int64_t steps;               /* of a seed */
+    double seconds, images_per_second;
+    bool out_written;
+} ijepa_finetune_result;
+
+/* Trains the target encoder of a run folder or checkpoint, and a linear head, on labelled images, and tests both. The accuracy is that of
+ * the last epoch: nothing is chosen on test images. Stopped by progress it is IJEPA_ERROR_STOPPED: `out` is written with what there is,
+ * and result says so and what was finished. */
+IJEPA_API ijepa_status ijepa_finetune(const char *run, const ijepa_finetune_options *options, ijepa_finetune_result *result, ijepa_error *err);
+
 /* ---- proving ---- */
 
 typedef struct ijepa_replay_row {

@@ -135,8 +135,11 @@ static double *read_features(const ij_jepa *j, const ij_jepa_image *images, cons
     int64_t count = (int64_t)BATCH * ij_patches(&j->desc.model) * DIM;
     float *tokens = malloc((size_t)count * 4);
     double *out = malloc((size_t)count * sizeof *out);
-    CHECK_OK(ij_embedder_create(test_device, &j->desc.model, j->desc.mean, j->desc.std, BATCH, bytes, j->weights, &embedder, &err));
-    CHECK_OK(ij_embedder_run(embedder, images, BATCH, pixels, bytes, NULL, tokens, &err));
+    ij_embed_desc desc = {.model = j->desc.model, .batch = BATCH, .pixel_bytes = bytes, .output = IJ_EMBED_TOKENS};
+    memcpy(desc.mean, j->desc.mean, sizeof desc.mean);
+    memcpy(desc.std, j->desc.std, sizeof desc.std);
+    CHECK_OK(ij_embedder_create(test_device, &desc, j->weights, &embedder, &err));
+    CHECK_OK(ij_embedder_run(embedder, images, BATCH, pixels, bytes, tokens, &err));
     for (int64_t i = 0; i < count; i++) out[i] = (double)tokens[i];
     ij_embedder_destroy(embedder);
     free(tokens);

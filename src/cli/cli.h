@@ -15,7 +15,7 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 /* ---- options ---- */
 
-typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INTEGER, CLI_TEXTS } cli_kind;
+typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INTEGER, CLI_NUMBER, CLI_TEXTS } cli_kind;
 
 #define CLI_TEXTS_MAX 256
 typedef struct cli_texts {
@@ -29,8 +29,8 @@ typedef struct cli_option {
     const char *help;
     const char *fallback; /* what holds without it, shown in [ ]; NULL: nothing to say */
     cli_kind kind;
-    void *value; /* bool, const char *, int64_t, cli_texts */
-    int64_t low; /* CLI_INTEGER: least value */
+    void *value; /* bool, const char *, int64_t, double, cli_texts */
+    int64_t low; /* CLI_INTEGER, CLI_NUMBER: least value */
 } cli_option;
 
 typedef struct cli_environment {
@@ -133,6 +133,6 @@ double cli_seconds(void); /* of a clock that never goes back */
 
 /* ---- commands ---- */
 
-extern const cli_command cmd_devices, cmd_train, cmd_eval, cmd_embed, cmd_replay, cmd_selftest, cmd_masks, cmd_bench, cmd_tune;
+extern const cli_command cmd_devices, cmd_train, cmd_eval, cmd_finetune, cmd_embed, cmd_replay, cmd_selftest, cmd_masks, cmd_bench, cmd_tune;
 
 #endif

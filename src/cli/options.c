@@ -104,6 +104,12 @@ static int store(const cli_command *command, const cli_option *option, const cha
         if (*(int64_t *)option->value < option->low)
             return cli_usage(command->name, "%s %s: it must be at least %lld", option->name, text, (long long)option->low);
         break;
+    case CLI_NUMBER:
+        *(double *)option->value = strtod(text, &end);
+        if (!*text || *end) return cli_usage(command->name, "%s %s: a number is expected", option->name, text);
+        if (!(*(double *)option->value >= (double)option->low))
+            return cli_usage(command->name, "%s %s: it must be at least %lld", option->name, text, (long long)option->low);
+        break;
     }
     return -1;
 }

@@ -46,8 +46,9 @@ typedef struct slot {
 struct ij_loader {
     const ij_dataset *dataset;
     ij_loader_desc desc;
-    int64_t samples, batches; /* of the dataset; of an epoch on this rank */
+    int64_t samples, batches; /* of the dataset or its subset; of an epoch on this rank */
     uint32_t *order;          /* [samples], read by threads while tickets are out */
+    uint32_t *subset;         /* [samples]; NULL: all */
     int64_t epoch, first_batch;
     slot *slots;
     int slot_count;
@@ -60,7 +61,7 @@ struct ij_loader {
     bool holds;    /* the caller has one of them in hand */
     int busy;      /* threads with a ticket */
     bool started, quit;
-    uint8_t *reported; /* [samples / 8 + 1] bits: told to on_damaged; next's thread only */
+    uint8_t *reported; /* [dataset's samples / 8 + 1] bits: told to on_damaged; next's thread only */
     int64_t damaged;
 };
 
@@ -245,8 +246,10 @@ static ij_status check_desc(ij_loader_desc *desc, ij_error *err) {
 static ij_status allocate(ij_loader *loader, ij_error *err) {
     const ij_loader_desc *desc = &loader->desc;
     loader->slot_count = desc->prefetch + 1; /* and the one in the caller's hands */
+    if (desc->subset) IJ_TRY(ij_alloc(&loader->subset, loader->samples, sizeof *loader->subset, "chosen samples", err));
+    for (int64_t i = 0; i < loader->samples && desc->subset; i++) loader->subset[i] = (uint32_t)desc->subset[i];
     IJ_TRY(ij_alloc(&loader->order, loader->samples, sizeof *loader->order, "order of the samples", err));
-    IJ_TRY(ij_alloc(&loader->reported, loader->samples / 8 + 1, 1, "list of damaged images", err));
+    IJ_TRY(ij_alloc(&loader->reported, ij_dataset_count(loader->dataset) / 8 + 1, 1, "list of damaged images", err));
     IJ_TRY(ij_alloc(&loader->slots, loader->slot_count, sizeof *loader->slots, "loader", err));
     for (int i = 0; i < loader->slot_count; i++) {
         IJ_TRY(ij_alloc(&loader->slots[i].items, desc->batch, sizeof *loader->slots[i].items, "loader", err));
@@ -267,13 +270,13 @@ ij_status ij_loader_open(const ij_dataset *dataset, const ij_loader_desc *desc, 
     IJ_TRY(ij_alloc(&loader, 1, sizeof *loader, "loader", err));
     loader->dataset = dataset;
     loader->desc = *desc;
-    loader->samples = ij_dataset_count(dataset);
+    loader->samples = desc->subset ? desc->subset_count : ij_dataset_count(dataset);
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->work, NULL);
     pthread_cond_init(&loader->ready, NULL);
     ij_status status = check_desc(&loader->desc, err);
-    if (status == IJ_OK && loader->samples > UINT32_MAX)
-        status = ij_fail(err, IJ_ERROR_ARGUMENT, "loader: %lld samples", (long long)loader->samples);
+    if (status == IJ_OK && ij_dataset_count(dataset) > UINT32_MAX)
+        status = ij_fail(err, IJ_ERROR_ARGUMENT, "loader: %lld samples", (long long)ij_dataset_count(dataset));
     if (status == IJ_OK) {
         int64_t together = (int64_t)loader->desc.batch * loader->desc.world;
         loader->batches = desc->drop_last ? loader->samples / together : (loader->samples + together - 1) / together;
@@ -310,6 +313,7 @@ void ij_loader_close(ij_loader *loader) {
     free(loader->threads);
     free(loader->reported);
     free(loader->order);
+    free(loader->subset);
     free(loader);
 }
 
@@ -326,6 +330,7 @@ ij_status ij_loader_start(ij_loader *loader, int64_t epoch, int64_t first_batch,
     } else {
         for (int64_t i = 0; i < loader->samples; i++) loader->order[i] = (uint32_t)i;
     }
+    for (int64_t i = 0; i < loader->samples && loader->subset; i++) loader->order[i] = loader->subset[loader->order[i]];
     loader->started = true;
     loader->epoch = epoch;
     loader->first_batch = first_batch;

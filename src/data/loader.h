@@ -38,10 +38,12 @@ typedef struct ij_loader_desc {
     bool drop_last;  /* leave out the places that do not fill a batch on every rank [false: the last batch may be shorter] */
     int rank, world; /* [0 of 1] */
     ij_crop_mode crop;
-    double scale[2];   /* random: part of the area [0.3, 1] */
-    double ratio[2];   /* random: width / height [3/4, 4/3] */
-    int image_size;    /* center: [224] */
-    int resize_size;   /* center: [image_size x 256 / 224] */
+    double scale[2];       /* random: part of the area [0.3, 1] */
+    double ratio[2];       /* random: width / height [3/4, 4/3] */
+    int image_size;        /* center: [224] */
+    int resize_size;       /* center: [image_size x 256 / 224] */
+    const int64_t *subset; /* samples that the loader knows of, distinct, copied [all of the dataset] */
+    int64_t subset_count;
     int64_t cap_bytes; /* pixels kept of one crop; a larger crop is averaged over 2 x 2, 3 x 3, ... pixels until it fits [4 MiB] */
     /* Told once for each sample that cannot be decoded, from the thread that calls ij_loader_next. [NULL] */
     void (*on_damaged)(void *user, int64_t sample, const char *text);
