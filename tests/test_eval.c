@@ -218,6 +218,35 @@ START_TEST(test_wilson) {
 }
 END_TEST
 
+START_TEST(test_bootstrap) {
+    /* Of n numbers the interval is about 1.96 deviations / sqrt(n) to both sides; of equal numbers it is empty. */
+    ij_error err = {0};
+    double values[100], square = 0, mean = 0;
+    ij_interval interval, again;
+    for (int i = 0; i < 100; i++) values[i] = 70 + 5 * normal(7, (uint32_t)i), mean += values[i] / 100;
+    for (int i = 0; i < 100; i++) square += (values[i] - mean) * (values[i] - mean);
+    double half = 1.96 * sqrt(square / 100) / 10;
+    CHECK_OK(ij_bootstrap(values, 100, 1, &interval, &err));
+    ck_assert_double_eq_tol(interval.mean, mean, 1e-9);
+    ck_assert_double_eq_tol(interval.low, mean - half, 0.1 * half);
+    ck_assert_double_eq_tol(interval.high, mean + half, 0.1 * half);
+    CHECK_OK(ij_bootstrap(values, 100, 1, &again, &err));
+    ck_assert_mem_eq(&interval, &again, sizeof again);
+    CHECK_OK(ij_bootstrap((double[]){3, 3, 3}, 3, 1, &interval, &err));
+    ck_assert(interval.low == interval.high && fabs(interval.mean - 3) < 1e-12);
+}
+END_TEST
+
+START_TEST(test_samples_are_covered) {
+    ij_error err = {0};
+    float x[4] = {0};
+    ij_samples train = {x, (int[]){0, 0, 2}, 3, 1, 4}, test = {x, (int[]){2, 0, 2, 0}, 4, 1, 4}, other = {x, (int[]){0, 1, 1, 2}, 4, 1, 4};
+    CHECK_OK(ij_samples_cover(&train, &test, &err));
+    CHECK_FAILS(ij_samples_cover(&train, &other, &err), IJ_ERROR_ARGUMENT);
+    ck_assert_str_eq(err.text, "class 1 has 2 test samples and no training sample");
+}
+END_TEST
+
 START_TEST(test_samples_are_checked) {
     ij_error err = {0};
     float x[2] = {1, 2};
@@ -471,6 +500,8 @@ Suite *eval_suite(void) {
     Suite *suite = suite_create("eval");
     TCase *host = tcase_create("host");
     tcase_add_test(host, test_wilson);
+    tcase_add_test(host, test_bootstrap);
+    tcase_add_test(host, test_samples_are_covered);
     tcase_add_test(host, test_samples_are_checked);
     tcase_add_test(host, test_lbfgs);
     tcase_add_test(host, test_parallel);
