@@ -50,9 +50,9 @@ static ij_status check_parameters(const char *path, const char *wanted, ij_error
         if (*a == '\n') line_a = a + 1, line_b = b + 1;
     ij_status status = IJ_OK;
     if (*a != *b) {
-        ij_fail(err, IJ_ERROR_MISMATCH, "%s: made with other parameters: it has %s, asked for is %s", path, bare_line(line_a, theirs),
-                bare_line(line_b, ours));
-        status = ij_hint(err, "choose another folder, or give --overwrite");
+        status = ij_fail(err, IJ_ERROR_MISMATCH, "%s: made with other parameters: it has %s, asked for is %s", path,
+                         bare_line(line_a, theirs), bare_line(line_b, ours));
+        ij_hint(err, "choose another folder, or give --overwrite");
     }
     free(found);
     return status;
@@ -87,7 +87,8 @@ static ij_status prepare_part(const char *folder, int part, bool fresh, const sc
     if (ij_is_folder(path)) {
         if (fresh && !desc->overwrite) {
             ij_fail(err, IJ_ERROR_MISMATCH, "%s is there, but no scenes.json beside it: not a set of scenes", path);
-            return ij_hint(err, "choose another folder, or give --overwrite");
+            ij_hint(err, "choose another folder, or give --overwrite");
+            return IJ_ERROR_MISMATCH;
         }
         IJ_TRY(sweep(path, fresh, err));
     }
