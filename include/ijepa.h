@@ -212,40 +212,82 @@ IJEPA_API ijepa_status ijepa_embed(const char *model, const char *const *data, i
 
 /* ---- evaluation ---- */
 
+/* The evaluation of the paper (Assran et al. 2023, section 5, 6 and appendix A.2), for any run:
+ *   knn        weighted k nearest neighbours of the frozen features; k chosen among 10, 20, 100, 200
+ *   linear     linear probes on the frozen features: last layer and last four layers, with and without BatchNorm, SGD and LARS, learning
+ *              rates and weight decays, all trained at once; a held-out tenth of the training images chooses
+ *   logistic   logistic regression by L-BFGS on the standardised last layer; the held-out tenth chooses its l2
+ *   low-shot   the encoder fine-tuned on a fraction of the training images, `seeds` draws of them
+ *   fine-tune  the whole encoder fine-tuned on all training images
+ *   partial    its last `blocks` blocks fine-tuned
+ * The test images only report. Beside the trained encoder stand the same architecture at its random initialisation, and raw pixels. */
 typedef struct ijepa_eval_options {
     ijepa_device_options device;
+    const char *tasks;         /* what is to be told apart, comma-separated: "classes" (the images' own labels), or columns of the scenes'
+                                * labels.csv: "count", "dist", "shape", "colour" ["classes"]. Other tasks than classes are probed frozen */
+    const char *methods;       /* of those above, comma-separated ["knn,linear,logistic"] */
+    bool all;                  /* tasks classes, count, dist and every method */
+    const char *features;      /* "trained", "random", "pixels", comma-separated [all three] */
+    const char *encoder;       /* "target", "context" ["target", as in the paper] */
+    const char *precision;     /* of the encoder: "f32", "f16", "bf16", "auto" ["auto"] */
     const char *train;         /* folder of class folders, or IDX file [the run's data] */
     const char *test;          /* likewise [beside train: t10k-images-idx3-ubyte, or the folder val, test or validation] */
+    const char *scenes;        /* folder with train/ and test/, a labels.csv in each, as ijepa_scenes writes it [scenes in the run folder, rendered
+                                * when they are needed and not there] */
     int64_t train_limit, test_limit; /* use the first n of a seeded shuffle [all] */
-    int knn_k;                 /* neighbours [10] */
     double knn_temperature;    /* [0.07] */
-    int probe_iterations;      /* most of one fit of the linear probe, each about one pass over the features [100] */
+    int probe_epochs;          /* of the linear probes [50] */
+    int finetune_epochs;       /* [50] */
+    double fraction;           /* of the training images, low-shot [0.01, at least one of each class] */
+    int seeds;                 /* draws of a low-shot set, from `seed` on [3] */
+    int blocks;                /* partial [1] */
     uint64_t seed;
     int batch;                 /* images encoded at once [32] */
+    bool no_files;             /* keep no features and no eval.json in the run folder */
     void (*progress)(void *user, const char *what, int64_t done, int64_t total);
+    void (*message)(void *user, const char *line); /* things a user should see */
+    bool (*stop)(void *user);  /* asked between batches; true ends the call with IJEPA_ERROR_STOPPED [NULL] */
     void *user;
 } ijepa_eval_options;
 
 typedef struct ijepa_eval_row {
-    char features[64];     /* "trained target encoder", "random initialisation", "raw pixels" */
-    int dim;
-    double knn, knn_low, knn_high;       /* accuracy in percent, 95 % Wilson interval */
-    double linear, linear_low, linear_high;
+    char task[32], method[32];
+    char features[32];         /* "trained", "random", "pixels" */
+    char setting[160];         /* "last 4 layers, BatchNorm, LARS, lr 0.05, wd 0.0005" */
+    bool chosen;               /* reported; else one of the settings that were tried */
+    double percent, low, high; /* accuracy on the test images and its 95 % interval: Wilson's of one fit, Student's t over seeds */
+    double held_out;           /* accuracy in percent that chose it; NaN: nothing was held out */
+    double mean;               /* chosen rows: mean accuracy on the test images over all settings tried */
+    int settings;              /* chosen rows: how many those are */
+    int64_t train_images, test_images;
+    int classes, seeds, dim;
+    uint64_t seed;
+    double seconds;
+    const char *paper;         /* the paper's row of the same kind, "79.3: ViT-H/14, linear, ImageNet-1k (Table 1)"; "" where there is none */
 } ijepa_eval_row;
 
 typedef struct ijepa_eval_result {
-    int64_t train_images, test_images, damaged_images, classes;
-    int rows;
-    ijepa_eval_row row[8];
-    int knn_k;
-    double knn_temperature;
+    ijepa_eval_row *rows;      /* owned; ijepa_eval_free */
+    int count;
+    char checkpoint[4600], device[256], precision[8];
+    int64_t step;              /* training steps that the checkpoint has seen */
+    int64_t damaged_images;
     uint64_t seed;
     double seconds;
-    double images_per_second; /* encoded */
+    double images_per_second;  /* encoded, 0: all features were kept from before */
 } ijepa_eval_result;
 
-/* Weighted kNN and a linear probe on mean-pooled features of the target encoder, beside its random initialisation and raw pixels. */
+/* Rows are in the order of tasks, methods, features; the settings that were tried come before the one that was chosen. Unless no_files, a
+ * run folder gets eval.json (ijepa_eval_json) and keeps the features, so that the next evaluation reads no images. Images without labels, a
+ * single class, a class without training images, a test class that the training images lack: errors that say so. */
 IJEPA_API ijepa_status ijepa_eval(const char *run, const ijepa_eval_options *options, ijepa_eval_result *result, ijepa_error *err);
+IJEPA_API void ijepa_eval_free(ijepa_eval_result *result);
+
+/* The chosen row, or NULL. */
+IJEPA_API const ijepa_eval_row *ijepa_eval_find(const ijepa_eval_result *result, const char *task, const char *method, const char *features);
+
+/* Everything as JSON; free() it. */
+IJEPA_API ijepa_status ijepa_eval_json(const ijepa_eval_result *result, char **json, ijepa_error *err);
 
 /* ---- fine-tuning ---- */
 

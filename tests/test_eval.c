@@ -388,6 +388,14 @@ static void count_progress(void *user, const char *what, int64_t done, int64_t t
     ++*(int *)user;
 }
 
+static const ij_eval_row *chosen(const ij_eval_result *r, const char *task, eval_method method, eval_features features) {
+    for (int64_t i = 0; i < r->count; i++)
+        if (r->rows[i].chosen && strcmp(r->rows[i].task, task) == 0 && r->rows[i].method == method && r->rows[i].features == features)
+            return &r->rows[i];
+    ck_abort_msg("no row of %s, %s, %s", task, eval_method_names[method], eval_features_names[features]);
+    return NULL;
+}
+
 START_TEST(test_table) {
     ij_error err = {0};
     ij_eval_result first, second;
@@ -396,29 +404,57 @@ START_TEST(test_table) {
     write_run(scratch_path("run.safetensors"));
     write_idx("train", 300, 4, 0, true);
     write_idx("t10k", 90, 4, 0, true);
-    ij_eval_options options = {.seed = 5, .batch = 7, .progress = count_progress, .user = &calls};
+    ij_eval_options options = {.seed = 5, .batch = 7, .methods = "knn,logistic", .progress = count_progress, .user = &calls};
     CHECK_OK(run_eval(&options, &first, &err)); /* train and test found from the run's own data path */
-    ck_assert_int_eq(first.train_images, 300);
-    ck_assert_int_eq(first.test_images, 90);
-    ck_assert_int_eq(first.classes, 4);
-    ck_assert_int_eq(first.rows, 3);
-    ck_assert_int_eq(first.knn_k, 10);
     ck_assert_int_gt(calls, 10);
-    ck_assert_str_eq(first.row[2].features, "raw pixels");
-    ck_assert_int_eq(first.row[2].dim, SIDE * SIDE);
-    ck_assert_double_eq(first.row[2].knn.percent, 100); /* stripes are plain to see */
-    ck_assert_double_eq(first.row[2].linear.percent, 100);
-    ck_assert_int_eq(first.row[0].dim, 16);
+    const ij_eval_row *pixels = chosen(&first, "classes", EVAL_KNN, EVAL_PIXELS),
+                      *trained = chosen(&first, "classes", EVAL_KNN, EVAL_TRAINED);
+    ck_assert_int_eq(pixels->train_images, 300);
+    ck_assert_int_eq(pixels->test_images, 90);
+    ck_assert_int_eq(pixels->classes, 4);
+    ck_assert_int_eq(pixels->dim, SIDE * SIDE);
+    ck_assert_double_eq(pixels->accuracy.percent, 100); /* stripes are plain to see */
+    ck_assert_double_eq(pixels->held_out, 100);
+    ck_assert_int_eq(pixels->settings, 4);
+    ck_assert_double_eq(chosen(&first, "classes", EVAL_LOGISTIC, EVAL_PIXELS)->accuracy.percent, 100);
+    ck_assert_int_eq(trained->dim, 16);
     /* The "trained" weights are the initial ones of the same seed: the same features to the last bit. */
-    ck_assert_mem_eq(&first.row[0].knn, &first.row[1].knn, sizeof first.row[0].knn);
-    ck_assert_mem_eq(&first.row[0].linear, &first.row[1].linear, sizeof first.row[0].linear);
+    const ij_eval_row *random = chosen(&first, "classes", EVAL_KNN, EVAL_RANDOM);
+    ck_assert_mem_eq(&trained->accuracy, &random->accuracy, sizeof random->accuracy);
+    ck_assert_str_eq(trained->setting, random->setting);
     CHECK_OK(run_eval(&options, &second, &err));
-    ck_assert_mem_eq(first.row, second.row, sizeof first.row);
-    options.train_limit = 40, options.test_limit = 10, options.batch = 0;
+    ck_assert_int_eq(first.count, second.count);
+    for (int64_t i = 0; i < first.count; i++) ck_assert_double_eq(first.rows[i].accuracy.percent, second.rows[i].accuracy.percent);
+    ij_eval_result_free(&second);
+    options.train_limit = 40, options.test_limit = 10, options.batch = 0, options.features = "pixels";
     CHECK_OK(run_eval(&options, &second, &err));
-    ck_assert_int_eq(second.train_images, 40);
-    ck_assert_int_eq(second.test_images, 10);
+    pixels = chosen(&second, "classes", EVAL_KNN, EVAL_PIXELS);
+    ck_assert_int_eq(pixels->train_images, 40);
+    ck_assert_int_eq(pixels->test_images, 10);
+    ck_assert_int_eq(pixels->settings, 2); /* 100 and 200 neighbours are more than there are */
+    ij_eval_result_free(&first);
+    ij_eval_result_free(&second);
     scratch_end();
+}
+END_TEST
+
+/* A chosen setting is the one that the held-out images prefer, whatever the test images say. */
+START_TEST(test_choice) {
+    ij_error err = {0};
+    ij_eval_result r = {0};
+    const double held[4] = {50, 70, 70, NAN}, test[4] = {90, 40, 60, 100};
+    for (int i = 0; i < 4; i++) {
+        ij_eval_row row = {.held_out = held[i], .accuracy = {test[i], 0, 100}};
+        snprintf(row.setting, sizeof row.setting, "%d", i);
+        CHECK_OK(ij_eval_add(&r, &row, &err));
+    }
+    CHECK_OK(ij_eval_choose(&r, 0, &err));
+    ck_assert_int_eq(r.count, 5);
+    ck_assert(r.rows[4].chosen && strcmp(r.rows[4].setting, "1") == 0 && r.rows[4].settings == 4);
+    ck_assert_double_eq(r.rows[4].mean, 72.5);
+    CHECK_OK(ij_eval_choose(&r, 3, &err)); /* of a setting without and one with: the one with */
+    ck_assert_str_eq(r.rows[5].setting, "1");
+    ij_eval_result_free(&r);
 }
 END_TEST
 
@@ -434,8 +470,9 @@ START_TEST(test_table_refuses) {
     CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_MISMATCH);
     ck_assert_ptr_nonnull(strstr(err.text, "class \"4\""));
     write_idx("t10k", 20, 2, 0, true);
+    CHECK_FAILS(run_eval(&(ij_eval_options){.train_limit = 1}, &result, &err), IJ_ERROR_MISMATCH); /* the one image is of one class */
+    ck_assert_ptr_nonnull(strstr(err.text, "the chosen 1 training images lack"));
     write_idx("train", 40, 1, 0, true);
-    CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_MISMATCH); /* the second class is missing */
     write_idx("t10k", 20, 1, 0, true);
     CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "one class"));
@@ -443,6 +480,13 @@ START_TEST(test_table_refuses) {
     CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "40 of 40 images have no label"));
     CHECK_FAILS(run_eval(&(ij_eval_options){.batch = -1}, &result, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(run_eval(&(ij_eval_options){.methods = "knn,guess"}, &result, &err), IJ_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "\"guess\""));
+    CHECK_FAILS(run_eval(&(ij_eval_options){.features = "trained,more"}, &result, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(run_eval(&(ij_eval_options){.encoder = "student"}, &result, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(run_eval(&(ij_eval_options){.tasks = "count"}, &result, &err),
+                IJ_ERROR_ARGUMENT); /* a file alone has no place for scenes */
+    ck_assert_ptr_nonnull(strstr(err.text, "scenes"));
     CHECK_FAILS(run_eval(&(ij_eval_options){.train = "/nowhere"}, &result, &err), IJ_ERROR_FILE);
     remove(scratch_path("run.safetensors"));
     CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_FILE);
@@ -500,6 +544,7 @@ Suite *eval_suite(void) {
     Suite *suite = suite_create("eval");
     TCase *host = tcase_create("host");
     tcase_add_test(host, test_wilson);
+    tcase_add_test(host, test_choice);
     tcase_add_test(host, test_bootstrap);
     tcase_add_test(host, test_samples_are_covered);
     tcase_add_test(host, test_samples_are_checked);

@@ -1,6 +1,7 @@
 /* Features that are kept: the key, and what is made where a file is missing.      layer: eval; uses: base, io, data, gpu, model */
 #include "base/file.h"
 #include "base/memory.h"
+#include "data/order.h"
 #include "eval/features.h"
 #include "io/checksum.h"
 #include "io/image.h"
@@ -78,9 +79,39 @@ static bool agrees(const ij_features *f, const ij_feature_index *index) {
     return true;
 }
 
+/* places[i] = the i'th image of the pass. */
+static ij_status order_of(const cache *c, uint32_t **out, ij_error *err) {
+    int64_t count = ij_dataset_count(c->dataset);
+    IJ_TRY(ij_alloc(out, count, sizeof **out, "order", err));
+    if (c->desc->limit > 0 && c->desc->limit < count)
+        ij_order_shuffle(c->desc->seed, 0, *out, count);
+    else
+        for (int64_t i = 0; i < count; i++) (*out)[i] = (uint32_t)i;
+    return IJ_OK;
+}
+
+/* Places of a file's images by their names: they come in the order of the pass, with some left out that could not be read. *found is false
+ * where the file holds others. */
+static ij_status find_samples(cache *c, const ij_feature_index *index, bool *found, ij_error *err) {
+    char name[4200];
+    uint32_t *order;
+    int64_t total = ij_dataset_count(c->dataset), at = 0, row = 0;
+    IJ_TRY(order_of(c, &order, err));
+    ij_status status = ij_alloc(&c->out->samples, index->count, sizeof *c->out->samples, "places of images", err);
+    for (; status == IJ_OK && row < index->count && at < total; at++)
+        if (strcmp(ij_dataset_name(c->dataset, order[at], name, sizeof name), index->names[row]) == 0) c->out->samples[row++] = order[at];
+    *found = status == IJ_OK && row == index->count;
+    if (!*found) free(c->out->samples), c->out->samples = NULL;
+    free(order);
+    return status;
+}
+
 static ij_status take_index(cache *c, int set, const ij_feature_index *index, ij_error *err) {
     ij_features *f = c->out;
     const char *damaged = ij_feature_index_get(index, "damaged");
+    bool found = true;
+    if (!f->samples) IJ_TRY(find_samples(c, index, &found, err));
+    if (!found) return IJ_OK;
     IJ_TRY(ij_alloc(&f->x[set], index->count * index->dim, sizeof(float), "features", err));
     memcpy(f->x[set], index->x, (size_t)index->count * (size_t)index->dim * sizeof(float));
     f->dim[set] = index->dim;
@@ -169,17 +200,20 @@ static ij_status keep_in_files(void *user, int count, const int64_t *samples, co
         }
     }
     memcpy(c->out->labels + c->made, labels, (size_t)count * sizeof *labels);
+    memcpy(c->out->samples + c->made, samples, (size_t)count * sizeof *samples);
     c->made += count;
     return IJ_OK;
 }
 
-/* Room for all images of the pass; labels that hits had are written again, the same ones. */
+/* Room for all images of the pass; labels and places that hits had are written again, the same ones. */
 static ij_status make_room(cache *c, ij_error *err) {
     int64_t total = ij_dataset_count(c->dataset);
     if (c->desc->limit > 0 && c->desc->limit < total) total = c->desc->limit;
     free(c->out->labels);
-    c->out->labels = NULL;
+    free(c->out->samples);
+    c->out->labels = NULL, c->out->samples = NULL;
     IJ_TRY(ij_alloc(&c->out->labels, total, sizeof *c->out->labels, "labels", err));
+    IJ_TRY(ij_alloc(&c->out->samples, total, sizeof *c->out->samples, "places of images", err));
     for (int at = 0; at < c->missing_count; at++) {
         int set = c->missing[at];
         c->out->dim[set] = (int)ij_embedder_floats(c->embedders[at]);

@@ -173,7 +173,8 @@ ij_status ij_features_stream(const ij_dataset *dataset, const ij_features_desc *
 
 static ij_status keep_rows(void *user, int count, const int64_t *samples, const int *labels, float *const *rows, ij_error *err) {
     ij_features *f = user;
-    (void)samples, (void)err;
+    (void)err;
+    memcpy(f->samples + f->count, samples, (size_t)count * sizeof *samples);
     memcpy(f->labels + f->count, labels, (size_t)count * sizeof *labels);
     for (int s = 0; s < f->sets; s++) memcpy(f->x[s] + f->count * f->dim[s], rows[s], (size_t)count * (size_t)f->dim[s] * sizeof(float));
     f->count += count;
@@ -187,6 +188,7 @@ ij_status ij_features_collect(const ij_dataset *dataset, const ij_features_desc 
     ij_features_pass pass;
     *out = (ij_features){.sets = embedder_count};
     ij_status status = ij_alloc(&out->labels, total, sizeof *out->labels, "labels", err);
+    if (status == IJ_OK) status = ij_alloc(&out->samples, total, sizeof *out->samples, "places of images", err);
     for (int s = 0; s < embedder_count && status == IJ_OK; s++) {
         int64_t floats = ij_embedder_floats(embedders[s]);
         out->dim[s] = (int)floats;
@@ -209,6 +211,7 @@ ij_status ij_features_collect(const ij_dataset *dataset, const ij_features_desc 
 void ij_features_free(ij_features *f) {
     for (int s = 0; s < FEATURE_SETS_MAX; s++) free(f->x[s]);
     free(f->labels);
+    free(f->samples);
     memset(f, 0, sizeof *f);
 }
 

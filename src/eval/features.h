@@ -60,6 +60,7 @@ typedef struct ij_features {
     int dim[FEATURE_SETS_MAX];        /* floats of an image */
     float *x[FEATURE_SETS_MAX];       /* [count, dim] of an embedder */
     double seconds[FEATURE_SETS_MAX]; /* the device's, for them; without timestamps the pass's; 0: from the cache */
+    int64_t *samples;                 /* [count] an image's place in the data set */
     int *labels;                      /* [count] the data set's own */
     int64_t damaged;                  /* images that could not be read; they are left out */
 } ij_features;

@@ -180,11 +180,12 @@ static void collect(knn *s, int64_t sample, const float *row, slice train) {
     neighbour *list = s->kept + sample * s->room;
     int64_t count = s->count[sample];
     float threshold = s->threshold[sample];
+    int64_t self = s->desc->self ? s->desc->self[sample] - train.begin : -1;
     for (int64_t block = 0; block < train.count; block += SCAN) {
         int64_t end = least(block + SCAN, train.count);
         if (end - block == SCAN && !any_above(row + block, threshold)) continue;
         for (int64_t j = block; j < end; j++) {
-            if (!(row[j] > threshold)) continue;
+            if (!(row[j] > threshold) || j == self) continue;
             list[count++] = neighbour_of(row[j], train.begin + j);
             if (count == s->room) threshold = shrink(list, &count, s->k);
         }
@@ -284,9 +285,10 @@ static ij_status check(knn *s, ij_error *err) {
         if (s->desc->ks[i] < 1) return ij_fail(err, IJ_ERROR_ARGUMENT, "kNN: k is %d; it must be positive", s->desc->ks[i]);
         if (s->desc->ks[i] > s->k) s->k = s->desc->ks[i];
     }
-    if (s->k <= s->train->count) return IJ_OK;
-    ij_fail(err, IJ_ERROR_ARGUMENT, "kNN: %d neighbours of %lld training samples", s->k, (long long)s->train->count);
-    return ij_hint(err, "ask for at most %lld neighbours", (long long)s->train->count);
+    int64_t most = s->train->count - (s->desc->self != NULL);
+    if (s->k <= most) return IJ_OK;
+    ij_fail(err, IJ_ERROR_ARGUMENT, "kNN: %d neighbours of %lld training samples", s->k, (long long)most);
+    return ij_hint(err, "ask for at most %lld neighbours", (long long)most);
 }
 
 ij_status ij_knn(gpu_device *device, const ij_samples *train, const ij_samples *test, const ij_knn_desc *desc, int *predicted,

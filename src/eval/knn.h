@@ -14,15 +14,16 @@
 #define KNN_KS_MAX 8
 
 typedef struct ij_knn_desc {
-    int ks[KNN_KS_MAX + 1];                                                      /* numbers of neighbours, ended by 0 [10] */
-    double temperature;                                                          /* T [0.07] */
+    int ks[KNN_KS_MAX + 1]; /* numbers of neighbours, ended by 0 [10] */
+    double temperature;     /* T [0.07] */
+    const int64_t *self;    /* [test->count] a training sample that is no neighbour of this one: leaving one out at a time [none] */
     void (*progress)(void *user, const char *what, int64_t done, int64_t total); /* in training samples compared with all [none] */
     void *user;
 } ij_knn_desc;
 
 /* predicted [number of ks, test->count]. Of equal similarities the sample with the lower index is nearer; of equal votes the lower class
- * wins. test->labels may be NULL. A vector of length 0 has similarity 0 to all. More neighbours than training samples, and ks or a
- * temperature that are not positive, are IJ_ERROR_ARGUMENT. */
+ * wins. test->labels may be NULL. A vector of length 0 has similarity 0 to all. More neighbours than training samples (but one with self),
+ * and ks or a temperature that are not positive, are IJ_ERROR_ARGUMENT. */
 ij_status ij_knn(gpu_device *device, const ij_samples *train, const ij_samples *test, const ij_knn_desc *desc, int *predicted,
                  ij_error *err);
 
