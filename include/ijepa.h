@@ -150,8 +150,16 @@ typedef struct ijepa_model_info {
     float mean[3], std[3];
 } ijepa_model_info;
 
-/* Opens a run folder (its newest checkpoint) or a checkpoint file. batch: pictures encoded at once [32]; a single picture costs as much
- * as a batch, so take 1 where they come one by one. */
+typedef struct ijepa_model_options {
+    ijepa_device_options device;
+    int batch;             /* pictures encoded at once; one that is not full costs what its pictures cost [32] */
+    const char *precision; /* of matrix products: "f32", "f16", "bf16", "auto" [f32] */
+} ijepa_model_options;
+
+/* Opens a run folder (its newest checkpoint) or a checkpoint file. options may be NULL. */
+IJEPA_API ijepa_status ijepa_model_open_with(const char *path, const ijepa_model_options *options, ijepa_model **out, ijepa_error *err);
+
+/* The same in f32. device may be NULL. */
 IJEPA_API ijepa_status ijepa_model_open(const char *path, const ijepa_device_options *device, int batch, ijepa_model **out, ijepa_error *err);
 IJEPA_API void ijepa_model_close(ijepa_model *model);
 IJEPA_API void ijepa_model_describe(const ijepa_model *model, ijepa_model_info *info);
@@ -167,42 +175,119 @@ IJEPA_API ijepa_status ijepa_model_encode_files(ijepa_model *model, const char *
 IJEPA_API ijepa_status ijepa_model_encode(ijepa_model *model, const uint8_t *pixels, int height, int width, int channels, bool pooled, float *features,
                                           ijepa_error *err);
 
+/* ---- features of many images ---- */
+
+typedef struct ijepa_embed_options {
+    ijepa_device_options device;
+    const char *out;       /* FILE.safetensors, FILE.npy (and FILE.npy.names.txt) or FILE.csv; needed */
+    const char *layers;    /* "last"; "last4": the last four blocks side by side, the last one's columns last [last] */
+    bool patches;          /* the features of each patch [their mean]; "last" alone, and no .csv */
+    const char *encoder;   /* "target", "context" [target] */
+    const char *precision; /* of matrix products: "auto", "f32", "f16", "bf16" [auto] */
+    int height, width;     /* the size that images are brought to, multiples of the patch size [the trained size] */
+    bool whole;            /* the whole image, whatever its shape [IDX files and runs that trained on whole images: so too; else the centre
+                            * square, 224 / 256 of the shorter side] */
+    int batch;             /* images encoded at once [32] */
+    void (*progress)(void *user, const char *what, int64_t done, int64_t total);
+    bool (*stop)(void *user); /* asked before each batch; true ends the call with IJEPA_ERROR_STOPPED [never] */
+    void (*damaged)(void *user, const char *line); /* told of each image that cannot be read and is left out [not told] */
+    void *user;
+} ijepa_embed_options;
+
+typedef struct ijepa_embed_result {
+    int64_t count, damaged;  /* images in the file, and left out */
+    int dim, patches;        /* floats of a row; rows of an image (1: pooled) */
+    int height, width;       /* that the encoder saw */
+    char model[17];          /* mark of the encoder's weights */
+    char device[256], precision[300]; /* "bf16 (coopmat2, coopmat)" */
+    double seconds, images_per_second; /* of the pass over the images */
+    double busy;             /* part of that time that the device worked; NaN: it has no timestamps */
+} ijepa_embed_result;
+
+/* Writes the features of images: data is one folder (of class folders or not), one IDX file, or any number of pictures. Images are streamed:
+ * memory does not grow with their number, but for their names. The file appears when it is whole; a call that fails or is
+ * stopped leaves nothing behind and an older file as it was. result may be NULL. */
+IJEPA_API ijepa_status ijepa_embed(const char *model, const char *const *data, int count, const ijepa_embed_options *options,
+                                   ijepa_embed_result *result, ijepa_error *err);
+
 /* ---- evaluation ---- */
 
+/* The evaluation of the paper (Assran et al. 2023, section 5, 6 and appendix A.2), for any run:
+ *   knn        weighted k nearest neighbours of the frozen features; k chosen among 10, 20, 100, 200
+ *   linear     linear probes on the frozen features: last layer and last four layers, with and without BatchNorm, SGD and LARS, learning
+ *              rates and weight decays, all trained at once; a held-out tenth of the training images chooses
+ *   logistic   logistic regression by L-BFGS on the standardised last layer; the held-out tenth chooses its l2
+ *   low-shot   the encoder fine-tuned on a fraction of the training images, `seeds` draws of them
+ *   fine-tune  the whole encoder fine-tuned on all training images
+ *   partial    its last `blocks` blocks fine-tuned
+ * The test images only report. Beside the trained encoder stand the same architecture at its random initialisation, and raw pixels. */
 typedef struct ijepa_eval_options {
     ijepa_device_options device;
+    const char *tasks;         /* what is to be told apart, comma-separated: "classes" (the images' own labels), or columns of the scenes'
+                                * labels.csv: "count", "dist", "shape", "colour" ["classes"]. Other tasks than classes are probed frozen */
+    const char *methods;       /* of those above, comma-separated ["knn,linear,logistic"] */
+    bool all;                  /* tasks classes, count, dist and every method */
+    const char *features;      /* "trained", "random", "pixels", comma-separated [all three] */
+    const char *encoder;       /* "target", "context" ["target", as in the paper] */
+    const char *precision;     /* of the encoder: "f32", "f16", "bf16", "auto" ["auto"] */
     const char *train;         /* folder of class folders, or IDX file [the run's data] */
     const char *test;          /* likewise [beside train: t10k-images-idx3-ubyte, or the folder val, test or validation] */
+    const char *scenes;        /* folder with train/ and test/, a labels.csv in each, as ijepa_scenes writes it [scenes in the run folder, rendered
+                                * when they are needed and not there] */
     int64_t train_limit, test_limit; /* use the first n of a seeded shuffle [all] */
-    int knn_k;                 /* neighbours [10] */
     double knn_temperature;    /* [0.07] */
-    int probe_iterations;      /* most of one fit of the linear probe, each about one pass over the features [100] */
+    int probe_epochs;          /* of the linear probes [50] */
+    int finetune_epochs;       /* [50] */
+    double fraction;           /* of the training images, low-shot [0.01, at least one of each class] */
+    int seeds;                 /* draws of a low-shot set, from `seed` on [3] */
+    int blocks;                /* partial [1] */
     uint64_t seed;
     int batch;                 /* images encoded at once [32] */
+    bool no_files;             /* keep no features and no eval.json in the run folder */
     void (*progress)(void *user, const char *what, int64_t done, int64_t total);
+    void (*message)(void *user, const char *line); /* things a user should see */
+    bool (*stop)(void *user);  /* asked between batches; true ends the call with IJEPA_ERROR_STOPPED [NULL] */
     void *user;
 } ijepa_eval_options;
 
 typedef struct ijepa_eval_row {
-    char features[64];     /* "trained target encoder", "random initialisation", "raw pixels" */
-    int dim;
-    double knn, knn_low, knn_high;       /* accuracy in percent, 95 % Wilson interval */
-    double linear, linear_low, linear_high;
+    char task[32], method[32];
+    char features[32];         /* "trained", "random", "pixels" */
+    char setting[160];         /* "last 4 layers, BatchNorm, LARS, lr 0.05, wd 0.0005" */
+    bool chosen;               /* reported; else one of the settings that were tried */
+    double percent, low, high; /* accuracy on the test images and its 95 % interval: Wilson's of one fit, Student's t over seeds */
+    double held_out;           /* accuracy in percent that chose it; NaN: nothing was held out */
+    double mean;               /* chosen rows: mean accuracy on the test images over all settings tried */
+    int settings;              /* chosen rows: how many those are */
+    int64_t train_images, test_images;
+    int classes, seeds, dim;
+    uint64_t seed;
+    double seconds;
+    const char *paper;         /* the paper's row of the same kind, "79.3: ViT-H/14, linear, ImageNet-1k (Table 1)"; "" where there is none */
 } ijepa_eval_row;
 
 typedef struct ijepa_eval_result {
-    int64_t train_images, test_images, damaged_images, classes;
-    int rows;
-    ijepa_eval_row row[8];
-    int knn_k;
-    double knn_temperature;
+    ijepa_eval_row *rows;      /* owned; ijepa_eval_free */
+    int count;
+    char checkpoint[4600], device[256], precision[8];
+    int64_t step;              /* training steps that the checkpoint has seen */
+    int64_t damaged_images;
     uint64_t seed;
     double seconds;
-    double images_per_second; /* encoded */
+    double images_per_second;  /* encoded, 0: all features were kept from before */
 } ijepa_eval_result;
 
-/* Weighted kNN and a linear probe on mean-pooled features of the target encoder, beside its random initialisation and raw pixels. */
+/* Rows are in the order of tasks, methods, features; the settings that were tried come before the one that was chosen. Unless no_files, a
+ * run folder gets eval.json (ijepa_eval_json) and keeps the features, so that the next evaluation reads no images. Images without labels, a
+ * single class, a class without training images, a test class that the training images lack: errors that say so. */
 IJEPA_API ijepa_status ijepa_eval(const char *run, const ijepa_eval_options *options, ijepa_eval_result *result, ijepa_error *err);
+IJEPA_API void ijepa_eval_free(ijepa_eval_result *result);
+
+/* The chosen row, or NULL. */
+IJEPA_API const ijepa_eval_row *ijepa_eval_find(const ijepa_eval_result *result, const char *task, const char *method, const char *features);
+
+/* Everything as JSON; free() it. */
+IJEPA_API ijepa_status ijepa_eval_json(const ijepa_eval_result *result, char **json, ijepa_error *err);
 
 /* ---- fine-tuning ---- */
 
@@ -312,6 +397,37 @@ typedef struct ijepa_selftest_options {
 
 /* Every case of every op on the device against the reference. *failed counts; a device error is returned. */
 IJEPA_API ijepa_status ijepa_selftest(const ijepa_selftest_options *options, int *passed, int *failed, ijepa_error *err);
+
+/* ---- drawn scenes ---- */
+
+typedef struct ijepa_scenes_options {
+    int64_t train, test;          /* pictures [2000, 500]; -1: none */
+    int height, width;            /* [128 x 128] */
+    int objects_min, objects_max; /* [1, 10]; VTAB's eight classes are 3 to 10 */
+    uint64_t seed;
+    int samples;                  /* rays a side of a pixel [4] */
+    bool hard_shadows;            /* lights are points [discs: soft shadows] */
+    int threads;                  /* [the machine's processors] */
+    bool overwrite;               /* allow a folder that holds a set of other parameters [refuse] */
+    /* Pictures done; called by any thread, one at a time. [NULL] */
+    void (*progress)(void *user, int64_t done, int64_t total);
+    void *user;
+} ijepa_scenes_options;
+
+typedef struct ijepa_scenes_result {
+    int64_t train, test;
+    int64_t rendered, kept;       /* kept: there already, from the same parameters */
+    int64_t with_count[2][11];    /* [train, test]: pictures with that many objects */
+    int64_t with_distance[2][6];  /* pictures whose nearest object is of that class of distance */
+    double seconds;
+    double images_per_second;     /* rendered */
+} ijepa_scenes_result;
+
+/* Renders a set in the manner of CLEVR on the host: solids on a grey ground, counted and measured, for the tasks Count and Dist (VTAB).
+ * folder/train and folder/test get 000000.png ... and labels.csv: file,count,dist,distance,shape,colour,size,material. distance is the
+ * depth of the nearest object along the viewing direction, dist its class (8, 8.5, 9, 9.5, 10 are between the six), the last four are
+ * what the nearest object is. The same options give the same bytes on any number of threads; a second call finishes what a first did not. */
+IJEPA_API ijepa_status ijepa_scenes(const char *folder, const ijepa_scenes_options *options, ijepa_scenes_result *result, ijepa_error *err);
 
 /* ---- masks ---- */
 

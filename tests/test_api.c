@@ -1,6 +1,7 @@
 /* The public interface: what a caller can do wrong is an error with words, and one small run goes all the way. */
 #include "suites.h"
 #include "scratch.h"
+#include "base/file.h"
 
 #include "ijepa.h"
 #include "io/image.h"
@@ -439,20 +440,36 @@ START_TEST(test_eval) {
     ijepa_config *config = run_config(scratch_path("run"));
     ijepa_trainer_options options = {.device = device_options()};
     run_steps(config, &options, 2, &loss);
-    ijepa_eval_options ask = {.device = device_options(), .batch = 16, .knn_k = 3};
-    ask.knn_k = -1;
-    API_FAILS(ijepa_eval(scratch_path("run"), &ask, &r, &err), IJEPA_ERROR_ARGUMENT, "knn_k is -1");
-    ask.knn_k = 3;
+    ijepa_eval_options ask = {.device = device_options(), .batch = 16, .seeds = -1};
+    API_FAILS(ijepa_eval(scratch_path("run"), &ask, &r, &err), IJEPA_ERROR_ARGUMENT, "seeds is -1");
+    ask.seeds = 0;
     API_FAILS(ijepa_eval(scratch_path("no run"), &ask, &r, &err), IJEPA_ERROR_FILE, "no run");
     write_data("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte");
     API_OK(ijepa_eval(scratch_path("run"), &ask, &r, &err));
-    ck_assert(r.train_images == IMAGES && r.test_images == IMAGES && r.classes == CLASSES && r.rows == 3 && r.knn_k == 3);
-    for (int i = 0; i < r.rows; i++) {
-        ck_assert_msg(r.row[i].knn_low <= r.row[i].knn + 1e-9 && r.row[i].knn <= r.row[i].knn_high + 1e-9 && r.row[i].features[0],
-                      "%s: kNN %.17g [%.17g, %.17g]", r.row[i].features, r.row[i].knn, r.row[i].knn_low, r.row[i].knn_high);
+    static const char *const features[] = {"trained", "random", "pixels"};
+    for (int i = 0; i < 3; i++) {
+        const ijepa_eval_row *knn = ijepa_eval_find(&r, "classes", "knn", features[i]),
+                             *logistic = ijepa_eval_find(&r, "classes", "logistic", features[i]),
+                             *linear = ijepa_eval_find(&r, "classes", "linear", features[i]);
+        ck_assert(knn && logistic && linear);
+        ck_assert(knn->train_images == IMAGES && knn->test_images == IMAGES && knn->classes == CLASSES);
+        ck_assert(knn->low <= knn->percent + 1e-9 && knn->percent <= knn->high + 1e-9);
+        ck_assert_int_gt(linear->settings, 10);
         /* The test images are the training images, their classes differ in brightness. */
-        ck_assert_msg(r.row[i].linear > 90, "%s: linear probe %.1f %%", r.row[i].features, r.row[i].linear);
+        ck_assert_msg(logistic->percent > 90, "%s: logistic regression %.1f %%", features[i], logistic->percent);
     }
+    ck_assert_ptr_null(ijepa_eval_find(&r, "classes", "low-shot", "trained"));
+    char *json;
+    API_OK(ijepa_eval_json(&r, &json, &err));
+    ck_assert_ptr_nonnull(strstr(json, "\"method\":\"logistic\""));
+    void *kept;
+    size_t bytes;
+    ij_error own = {0};
+    CHECK_OK(ij_file_read(scratch_path("run/eval.json"), 0, &kept, &bytes, &own));
+    ck_assert_str_eq(json, kept); /* what the folder keeps is what the call returns */
+    free(kept);
+    free(json);
+    ijepa_eval_free(&r);
     ijepa_config_destroy(config);
     scratch_end();
 }

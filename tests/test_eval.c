@@ -48,8 +48,10 @@ static void free_made(made m) {
 
 /* The definition, in double: sort all, take k, vote. */
 static int naive_knn(const ij_samples *train, const float *test, int k, double temperature) {
-    double best_similarity[64], votes[64] = {0}, length = 0;
-    int best_label[64], found = 0;
+    static double best_similarity[1024];
+    static int best_label[1024];
+    double votes[64] = {0}, length = 0;
+    int found = 0;
     for (int d = 0; d < train->dim; d++) length += (double)test[d] * (double)test[d];
     for (int64_t j = 0; j < train->count; j++) {
         const float *x = train->x + j * train->dim;
@@ -73,18 +75,18 @@ static int naive_knn(const ij_samples *train, const float *test, int k, double t
 
 START_TEST(test_knn_matches_naive) {
     ij_error err = {0};
-    /* More of both than a tile holds is in the large case; odd dims, few samples, k beyond them in the others. */
+    /* More of both than a tile holds is in the large case; odd dims, few samples, k of all of them in the others. */
     const struct {
         int64_t train, test;
         int dim, classes, k;
         double temperature;
     } cases[] = {
-        {300, 77, 13, 7, 10, 0.07}, {9000, 1100, 8, 5, 20, 0.2}, {6, 5, 3, 2, 10, 0.07}, {1, 3, 1, 1, 1, 1}, {500, 40, 100, 10, 1, 1e-6}};
+        {300, 77, 13, 7, 10, 0.07}, {9000, 1100, 8, 5, 20, 0.2}, {6, 5, 3, 2, 6, 0.07}, {1, 3, 1, 1, 1, 1}, {500, 40, 100, 10, 1, 1e-6}};
     for (int c = 0; c < IJ_COUNT(cases); c++) {
         made train = make_samples(10, cases[c].train, cases[c].dim, cases[c].classes, 1, 1);
         made test = make_samples(20, cases[c].test, cases[c].dim, cases[c].classes, 1, 1);
         int *predicted = calloc((size_t)cases[c].test, sizeof *predicted), differ = 0;
-        ij_knn_desc desc = {.k = cases[c].k, .temperature = cases[c].temperature};
+        ij_knn_desc desc = {.ks = {cases[c].k}, .temperature = cases[c].temperature};
         CHECK_OK(ij_knn(test_device, &train.samples, &test.samples, &desc, predicted, &err));
         for (int64_t i = 0; i < cases[c].test; i++)
             differ += predicted[i] != naive_knn(&train.samples, test.x + i * cases[c].dim, cases[c].k, cases[c].temperature);
@@ -97,18 +99,40 @@ START_TEST(test_knn_matches_naive) {
 }
 END_TEST
 
+/* Several k of one pass, in no order, are what each k alone gives; far more candidates than are kept at once come in a bad order. */
+START_TEST(test_knn_many_ks) {
+    ij_error err = {0};
+    const int ks[] = {10, 200, 20, 1, 900};
+    made train = make_samples(11, 9001, 6, 5, 1, 1), test = make_samples(21, 37, 6, 5, 1, 1);
+    int *all = calloc(5 * 37, sizeof *all), alone[37];
+    for (int64_t i = 0; i < 9001; i++) train.x[i * 6] = (float)i * 1e-4f; /* the later the nearer, for some */
+    for (int i = 0; i < 20; i++) test.x[i * 6] = 9;
+    CHECK_OK(ij_knn(test_device, &train.samples, &test.samples, &(ij_knn_desc){.ks = {10, 200, 20, 1, 900}}, all, &err));
+    for (int k = 0; k < 5; k++) {
+        int differ = 0;
+        CHECK_OK(ij_knn(test_device, &train.samples, &test.samples, &(ij_knn_desc){.ks = {ks[k]}}, alone, &err));
+        ck_assert_mem_eq(alone, all + k * 37, sizeof alone);
+        for (int i = 0; i < 37; i++) differ += alone[i] != naive_knn(&train.samples, test.x + i * 6, ks[k], 0.07);
+        ck_assert_msg(differ <= 1, "k = %d: %d predictions differ", ks[k], differ);
+    }
+    free(all);
+    free_made(train);
+    free_made(test);
+}
+END_TEST
+
 START_TEST(test_knn_ties) {
     /* Five identical samples: the first k are the neighbours. With k = 3 the votes are 1, 1, 1: the lowest class wins; k = 4: class 2. */
     ij_error err = {0};
     float train[5 * 2] = {1, 0, 1, 0, 1, 0, 1, 0, 1, 0}, test[2 * 2] = {2, 0, 0, 0};
     int labels[5] = {2, 1, 0, 2, 1}, predicted[2];
     ij_samples a = {train, labels, 5, 2, 3}, b = {test, NULL, 2, 2, 3};
-    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.k = 3}, predicted, &err));
+    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.ks = {3}}, predicted, &err));
     ck_assert_int_eq(predicted[0], 0);
     ck_assert_int_eq(predicted[1], 0); /* the zero vector: similarity 0 to all, not NaN */
-    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.k = 4}, predicted, &err));
+    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.ks = {4}}, predicted, &err));
     ck_assert_int_eq(predicted[0], 2);
-    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.k = 1}, predicted, &err));
+    CHECK_OK(ij_knn(test_device, &a, &b, &(ij_knn_desc){.ks = {1}}, predicted, &err));
     ck_assert_int_eq(predicted[0], 2);
 }
 END_TEST
@@ -120,8 +144,11 @@ START_TEST(test_knn_refuses) {
     ij_samples a = {x, labels, 2, 2, 2}, b = {x, labels, 1, 3, 2};
     CHECK_FAILS(ij_knn(test_device, &a, &b, &(ij_knn_desc){0}, predicted, &err), IJ_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "2 features"));
-    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.k = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
-    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.temperature = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.ks = {1, -1}}, predicted, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.ks = {1, 3, 2}}, predicted, &err), IJ_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "3 neighbours of 2 training samples"));
+    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.ks = {1, 1, 1, 1, 1, 1, 1, 1, 1}}, predicted, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(ij_knn(test_device, &a, &a, &(ij_knn_desc){.ks = {1}, .temperature = -1}, predicted, &err), IJ_ERROR_ARGUMENT);
 }
 END_TEST
 
@@ -188,6 +215,35 @@ START_TEST(test_wilson) {
     a = ij_accuracy_of(10, 10);
     ck_assert_double_eq_tol(a.low, 72.2467, 1e-3);
     ck_assert_double_eq_tol(a.high, 100, 1e-9);
+}
+END_TEST
+
+START_TEST(test_bootstrap) {
+    /* Of n numbers the interval is about 1.96 deviations / sqrt(n) to both sides; of equal numbers it is empty. */
+    ij_error err = {0};
+    double values[100], square = 0, mean = 0;
+    ij_interval interval, again;
+    for (int i = 0; i < 100; i++) values[i] = 70 + 5 * normal(7, (uint32_t)i), mean += values[i] / 100;
+    for (int i = 0; i < 100; i++) square += (values[i] - mean) * (values[i] - mean);
+    double half = 1.96 * sqrt(square / 100) / 10;
+    CHECK_OK(ij_bootstrap(values, 100, 1, &interval, &err));
+    ck_assert_double_eq_tol(interval.mean, mean, 1e-9);
+    ck_assert_double_eq_tol(interval.low, mean - half, 0.1 * half);
+    ck_assert_double_eq_tol(interval.high, mean + half, 0.1 * half);
+    CHECK_OK(ij_bootstrap(values, 100, 1, &again, &err));
+    ck_assert_mem_eq(&interval, &again, sizeof again);
+    CHECK_OK(ij_bootstrap((double[]){3, 3, 3}, 3, 1, &interval, &err));
+    ck_assert(interval.low == interval.high && fabs(interval.mean - 3) < 1e-12);
+}
+END_TEST
+
+START_TEST(test_samples_are_covered) {
+    ij_error err = {0};
+    float x[4] = {0};
+    ij_samples train = {x, (int[]){0, 0, 2}, 3, 1, 4}, test = {x, (int[]){2, 0, 2, 0}, 4, 1, 4}, other = {x, (int[]){0, 1, 1, 2}, 4, 1, 4};
+    CHECK_OK(ij_samples_cover(&train, &test, &err));
+    CHECK_FAILS(ij_samples_cover(&train, &other, &err), IJ_ERROR_ARGUMENT);
+    ck_assert_str_eq(err.text, "class 1 has 2 test samples and no training sample");
 }
 END_TEST
 
@@ -313,7 +369,7 @@ static void write_run(const char *path) {
     ij_train_config_defaults(&config);
     CHECK_OK(ij_train_config_read(&text, &config, NULL, 0, &err));
     config.schedule.steps_per_epoch = 1;
-    CHECK_OK(ij_weights_create(test_device, &config.model, true, &weights, &err));
+    CHECK_OK(ij_weights_create(test_device, &config.model, IJ_KEEP_TRAINING, &weights, &err));
     CHECK_OK(ij_weights_commit(weights, &err));
     CHECK_OK(ij_weights_initialise(weights, config.seed, &err));
     CHECK_OK(ij_checkpoint_write(path, weights, &config, 7, &err));
@@ -332,6 +388,14 @@ static void count_progress(void *user, const char *what, int64_t done, int64_t t
     ++*(int *)user;
 }
 
+static const ij_eval_row *chosen(const ij_eval_result *r, const char *task, eval_method method, eval_features features) {
+    for (int64_t i = 0; i < r->count; i++)
+        if (r->rows[i].chosen && strcmp(r->rows[i].task, task) == 0 && r->rows[i].method == method && r->rows[i].features == features)
+            return &r->rows[i];
+    ck_abort_msg("no row of %s, %s, %s", task, eval_method_names[method], eval_features_names[features]);
+    return NULL;
+}
+
 START_TEST(test_table) {
     ij_error err = {0};
     ij_eval_result first, second;
@@ -340,29 +404,57 @@ START_TEST(test_table) {
     write_run(scratch_path("run.safetensors"));
     write_idx("train", 300, 4, 0, true);
     write_idx("t10k", 90, 4, 0, true);
-    ij_eval_options options = {.seed = 5, .batch = 7, .progress = count_progress, .user = &calls};
+    ij_eval_options options = {.seed = 5, .batch = 7, .methods = "knn,logistic", .progress = count_progress, .user = &calls};
     CHECK_OK(run_eval(&options, &first, &err)); /* train and test found from the run's own data path */
-    ck_assert_int_eq(first.train_images, 300);
-    ck_assert_int_eq(first.test_images, 90);
-    ck_assert_int_eq(first.classes, 4);
-    ck_assert_int_eq(first.rows, 3);
-    ck_assert_int_eq(first.knn_k, 10);
     ck_assert_int_gt(calls, 10);
-    ck_assert_str_eq(first.row[2].features, "raw pixels");
-    ck_assert_int_eq(first.row[2].dim, SIDE * SIDE);
-    ck_assert_double_eq(first.row[2].knn.percent, 100); /* stripes are plain to see */
-    ck_assert_double_eq(first.row[2].linear.percent, 100);
-    ck_assert_int_eq(first.row[0].dim, 16);
+    const ij_eval_row *pixels = chosen(&first, "classes", EVAL_KNN, EVAL_PIXELS),
+                      *trained = chosen(&first, "classes", EVAL_KNN, EVAL_TRAINED);
+    ck_assert_int_eq(pixels->train_images, 300);
+    ck_assert_int_eq(pixels->test_images, 90);
+    ck_assert_int_eq(pixels->classes, 4);
+    ck_assert_int_eq(pixels->dim, SIDE * SIDE);
+    ck_assert_double_eq(pixels->accuracy.percent, 100); /* stripes are plain to see */
+    ck_assert_double_eq(pixels->held_out, 100);
+    ck_assert_int_eq(pixels->settings, 4);
+    ck_assert_double_eq(chosen(&first, "classes", EVAL_LOGISTIC, EVAL_PIXELS)->accuracy.percent, 100);
+    ck_assert_int_eq(trained->dim, 16);
     /* The "trained" weights are the initial ones of the same seed: the same features to the last bit. */
-    ck_assert_mem_eq(&first.row[0].knn, &first.row[1].knn, sizeof first.row[0].knn);
-    ck_assert_mem_eq(&first.row[0].linear, &first.row[1].linear, sizeof first.row[0].linear);
+    const ij_eval_row *random = chosen(&first, "classes", EVAL_KNN, EVAL_RANDOM);
+    ck_assert_mem_eq(&trained->accuracy, &random->accuracy, sizeof random->accuracy);
+    ck_assert_str_eq(trained->setting, random->setting);
     CHECK_OK(run_eval(&options, &second, &err));
-    ck_assert_mem_eq(first.row, second.row, sizeof first.row);
-    options.train_limit = 40, options.test_limit = 10, options.batch = 0;
+    ck_assert_int_eq(first.count, second.count);
+    for (int64_t i = 0; i < first.count; i++) ck_assert_double_eq(first.rows[i].accuracy.percent, second.rows[i].accuracy.percent);
+    ij_eval_result_free(&second);
+    options.train_limit = 40, options.test_limit = 10, options.batch = 0, options.features = "pixels";
     CHECK_OK(run_eval(&options, &second, &err));
-    ck_assert_int_eq(second.train_images, 40);
-    ck_assert_int_eq(second.test_images, 10);
+    pixels = chosen(&second, "classes", EVAL_KNN, EVAL_PIXELS);
+    ck_assert_int_eq(pixels->train_images, 40);
+    ck_assert_int_eq(pixels->test_images, 10);
+    ck_assert_int_eq(pixels->settings, 2); /* 100 and 200 neighbours are more than there are */
+    ij_eval_result_free(&first);
+    ij_eval_result_free(&second);
     scratch_end();
+}
+END_TEST
+
+/* A chosen setting is the one that the held-out images prefer, whatever the test images say. */
+START_TEST(test_choice) {
+    ij_error err = {0};
+    ij_eval_result r = {0};
+    const double held[4] = {50, 70, 70, NAN}, test[4] = {90, 40, 60, 100};
+    for (int i = 0; i < 4; i++) {
+        ij_eval_row row = {.held_out = held[i], .accuracy = {test[i], 0, 100}};
+        snprintf(row.setting, sizeof row.setting, "%d", i);
+        CHECK_OK(ij_eval_add(&r, &row, &err));
+    }
+    CHECK_OK(ij_eval_choose(&r, 0, &err));
+    ck_assert_int_eq(r.count, 5);
+    ck_assert(r.rows[4].chosen && strcmp(r.rows[4].setting, "1") == 0 && r.rows[4].settings == 4);
+    ck_assert_double_eq(r.rows[4].mean, 72.5);
+    CHECK_OK(ij_eval_choose(&r, 3, &err)); /* of a setting without and one with: the one with */
+    ck_assert_str_eq(r.rows[5].setting, "1");
+    ij_eval_result_free(&r);
 }
 END_TEST
 
@@ -378,8 +470,9 @@ START_TEST(test_table_refuses) {
     CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_MISMATCH);
     ck_assert_ptr_nonnull(strstr(err.text, "class \"4\""));
     write_idx("t10k", 20, 2, 0, true);
+    CHECK_FAILS(run_eval(&(ij_eval_options){.train_limit = 1}, &result, &err), IJ_ERROR_MISMATCH); /* the one image is of one class */
+    ck_assert_ptr_nonnull(strstr(err.text, "the chosen 1 training images lack"));
     write_idx("train", 40, 1, 0, true);
-    CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_MISMATCH); /* the second class is missing */
     write_idx("t10k", 20, 1, 0, true);
     CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "one class"));
@@ -387,6 +480,13 @@ START_TEST(test_table_refuses) {
     CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "40 of 40 images have no label"));
     CHECK_FAILS(run_eval(&(ij_eval_options){.batch = -1}, &result, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(run_eval(&(ij_eval_options){.methods = "knn,guess"}, &result, &err), IJ_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.text, "\"guess\""));
+    CHECK_FAILS(run_eval(&(ij_eval_options){.features = "trained,more"}, &result, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(run_eval(&(ij_eval_options){.encoder = "student"}, &result, &err), IJ_ERROR_ARGUMENT);
+    CHECK_FAILS(run_eval(&(ij_eval_options){.tasks = "count"}, &result, &err),
+                IJ_ERROR_ARGUMENT); /* a file alone has no place for scenes */
+    ck_assert_ptr_nonnull(strstr(err.text, "scenes"));
     CHECK_FAILS(run_eval(&(ij_eval_options){.train = "/nowhere"}, &result, &err), IJ_ERROR_FILE);
     remove(scratch_path("run.safetensors"));
     CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_FILE);
@@ -444,6 +544,9 @@ Suite *eval_suite(void) {
     Suite *suite = suite_create("eval");
     TCase *host = tcase_create("host");
     tcase_add_test(host, test_wilson);
+    tcase_add_test(host, test_choice);
+    tcase_add_test(host, test_bootstrap);
+    tcase_add_test(host, test_samples_are_covered);
     tcase_add_test(host, test_samples_are_checked);
     tcase_add_test(host, test_lbfgs);
     tcase_add_test(host, test_parallel);
@@ -452,6 +555,7 @@ Suite *eval_suite(void) {
     tcase_add_unchecked_fixture(on_device, open_test_device, close_test_device);
     tcase_set_timeout(on_device, 0);
     tcase_add_test(on_device, test_knn_matches_naive);
+    tcase_add_test(on_device, test_knn_many_ks);
     tcase_add_test(on_device, test_knn_ties);
     tcase_add_test(on_device, test_knn_refuses);
     tcase_add_test(on_device, test_labels_as_features);

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Kill -9 at a random moment, resume, and compare the final state with that of an uninterrupted run: identical bytes.
-#   tests/test_kill.sh PROGRAM [ROUNDS [PRECISION]]
+#   tests/test_kill.sh PROGRAM [ROUNDS [PRECISION [META]]]        META: more of the meta section, "targets: pixels"
 # Makes its own data set: 96 small pictures of noise, drawn by the shell.
 set -euo pipefail
 
 program=$1
 rounds=${2:-3}
 precision=${3:-f32}
+meta=${4:-seed: 7}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/data"
@@ -23,7 +24,7 @@ done
 cat >"$work/config.yaml" <<YAML
 data: {path: $work/data, crop_size: 16, batch_size: 8, num_workers: 2}
 mask: {patch_size: 4}
-meta: {model_name: custom, embed_dim: 32, depth: 2, num_heads: 2, pred_emb_dim: 16, pred_depth: 1, pred_num_heads: 1, seed: 7, precision: $precision}
+meta: {model_name: custom, embed_dim: 32, depth: 2, num_heads: 2, pred_emb_dim: 16, pred_depth: 1, pred_num_heads: 1, precision: $precision, $meta}
 optimization: {epochs: 4, lr: 0.002, start_lr: 0.0002, warmup: 1, accumulation: 2, regularizer: vicreg}
 logging: {folder: $work/none, checkpoint_every: 2, monitor_every: 2, keep: 0}
 YAML

@@ -76,6 +76,8 @@ step_short_run() {
 step_kill_and_resume() {
     use_main
     bash tests/test_kill.sh "$builds/ijepa" 4 || return
+    bash tests/test_kill.sh "$builds/ijepa" 1 f32 "targets: pixels" || return
+    bash tests/test_kill.sh "$builds/ijepa" 1 f32 "target_mask: input" || return
     LP_NATIVE_VECTOR_WIDTH=256 bash tests/test_kill.sh "$builds/ijepa" 2 f16
 }
 

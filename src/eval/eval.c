@@ -2,9 +2,13 @@
 #include "eval/eval.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "data/labels.h"
+#include "data/scene_set.h"
+#include "eval/adapted.h"
 #include "eval/features.h"
-#include "eval/knn.h"
-#include "eval/probe.h"
+#include "eval/frozen.h"
+#include "eval/splits.h"
+#include "model/precision.h"
 #include "train/checkpoint.h"
 
 #include <inttypes.h>
@@ -12,257 +16,448 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIXEL_BYTES_MAX ((int64_t)128 << 20) /* of a batch: what every device can bind */
-#define PICTURE_BYTES_MAX ((int64_t)2 << 20) /* of one picture; a larger one is averaged down, as in training */
+#define TASKS_MAX 8
 #define BATCH_MAX 4096
+#define PICTURE_BYTES_MAX ((int64_t)2 << 20) /* of one picture; a larger one is averaged down, as in training */
+#define SCENES_TRAIN 2000
+#define SCENES_TEST 500
+#define SCENES_SIDE_MIN 64 /* smaller pictures do not show ten objects */
 
-static const char *const row_names[] = {"trained target encoder", "random initialisation", "raw pixels"};
-enum { TRAINED, RANDOM, PIXELS, ROWS };
-
-typedef struct split {
-    const char *name; /* for texts: "training images" */
-    char path[4200];
-    ij_dataset *dataset;
-    ij_features features;
-} split;
+/* Pictures to learn from and to be tested on, opened once; their features are made when the first task needs them. */
+typedef struct images {
+    ij_dataset *part[2]; /* train, test */
+    ij_features features[2];
+    bool ready;
+    char tables[2][4300]; /* labels.csv of each part; "": labels are the data set's own */
+} images;
 
 typedef struct eval {
     const ij_eval_options *options;
     ij_train_config config;
-    char checkpoint[4600];
+    char checkpoint[4600], folder[4200]; /* of the run; "": files are not kept */
     gpu_device *device;
-    ij_weights *trained, *random;
-    ij_embedder *embedders[2];
-    ij_pixels *pixels;
-    ij_extractor extractors[ROWS];
-    split train, test;
-    const char *row; /* at hand, for progress */
+    gpu_element element;
+    char tasks[TASKS_MAX][32];
+    int task_count;
+    bool methods[EVAL_METHODS], features[EVAL_FEATURES];
+    ij_weights *weights[EVAL_FEATURES];
+    ij_features_source sources[EVAL_FEATURES]; /* of the features asked for, in their order */
+    eval_features source_of[EVAL_FEATURES];
+    int source_count;
+    images classes, scenes;
+    int64_t encoded;
+    double encode_seconds;
+    ij_eval_result *result;
+    char what[200]; /* at hand, for progress */
 } eval;
 
-/* ---- data ---- */
+/* ---- what is asked for ---- */
 
-static bool try_path(char out[4200], const char *folder, const char *name) {
-    return ij_path_join(out, 4200, folder, name, NULL) == IJ_OK && (ij_file_exists(out) || ij_is_folder(out));
+/* Calls take for every name of a comma-separated list. */
+static ij_status each_name(const char *list, ij_status (*take)(eval *, const char *, ij_error *), eval *e, ij_error *err) {
+    char name[32];
+    for (const char *at = list; *at;) {
+        size_t length = strcspn(at, ",");
+        if (length >= sizeof name) return ij_fail(err, IJ_ERROR_ARGUMENT, "\"%.60s\" is no name of a task, method or features", at);
+        memcpy(name, at, length), name[length] = 0;
+        if (length) IJ_TRY(take(e, name, err));
+        at += length + (at[length] == ',');
+    }
+    return IJ_OK;
 }
 
-static void folder_of(const char *path, char out[4200]) {
-    snprintf(out, 4200, "%s", path);
-    for (size_t n = strlen(out); n > 1 && out[n - 1] == '/';) out[--n] = 0;
-    char *slash = strrchr(out, '/');
-    if (slash && slash != out)
-        *slash = 0;
-    else
-        strcpy(out, slash ? "/" : ".");
+static int index_of(const char *name, const char *const *names, int count) {
+    for (int i = 0; i < count; i++)
+        if (strcmp(name, names[i]) == 0) return i;
+    return -1;
 }
 
-/* Test images where they usually are. */
-static ij_status find_test(const char *train, char out[4200], ij_error *err) {
-    static const char *const idx[] = {"t10k-images-idx3-ubyte", "t10k-images-idx3-ubyte.gz", "t10k-images.idx3-ubyte",
-                                      "t10k-images.idx3-ubyte.gz"};
-    static const char *const folders[] = {"val", "test", "validation"};
-    char beside[4200];
-    folder_of(train, beside);
-    for (int i = 0; i < IJ_COUNT(idx); i++)
-        if (try_path(out, ij_is_folder(train) ? train : beside, idx[i])) return IJ_OK;
-    for (int i = 0; i < IJ_COUNT(folders); i++)
-        if (ij_is_folder(train) && try_path(out, beside, folders[i])) return IJ_OK;
-    ij_fail(err, IJ_ERROR_ARGUMENT, "no test images given, and none found beside %s", train);
-    return ij_hint(err, "--test DIR: a folder of class folders, or an IDX file");
+static ij_status take_task(eval *e, const char *name, ij_error *err) {
+    for (int i = 0; i < e->task_count; i++)
+        if (strcmp(e->tasks[i], name) == 0) return IJ_OK;
+    if (e->task_count == TASKS_MAX) return ij_fail(err, IJ_ERROR_ARGUMENT, "more than %d tasks", TASKS_MAX);
+    snprintf(e->tasks[e->task_count++], sizeof e->tasks[0], "%s", name);
+    return IJ_OK;
 }
 
-static ij_status open_split(eval *e, split *s, ij_error *err) {
-    IJ_TRY(ij_dataset_open(s->path, &(ij_dataset_desc){.channels = e->config.channels, .pad_to = e->config.pad_to}, &s->dataset, err));
-    int64_t count = ij_dataset_count(s->dataset), unlabelled = 0;
-    for (int64_t i = 0; i < count; i++) unlabelled += ij_dataset_label(s->dataset, i) < 0;
-    if (count == 0 || unlabelled == 0) return IJ_OK;
-    ij_fail(err, IJ_ERROR_ARGUMENT, "%s: %" PRId64 " of %" PRId64 " images have no label", s->path, unlabelled, count);
-    return ij_hint(err, "labels are the names of the folders below it, or the labels file beside an IDX file");
+static ij_status take_method(eval *e, const char *name, ij_error *err) {
+    int i = index_of(name, eval_method_names, EVAL_METHODS);
+    if (i < 0) return ij_fail(err, IJ_ERROR_ARGUMENT, "method \"%s\": there are knn, linear, logistic, low-shot, fine-tune, partial", name);
+    e->methods[i] = true;
+    return IJ_OK;
 }
 
-static ij_status open_data(eval *e, ij_error *err) {
-    const char *train = e->options->train && *e->options->train ? e->options->train : e->config.data_path, *test = e->options->test;
+static ij_status take_features(eval *e, const char *name, ij_error *err) {
+    int i = index_of(name, eval_features_names, EVAL_FEATURES);
+    if (i < 0) return ij_fail(err, IJ_ERROR_ARGUMENT, "features \"%s\": there are trained, random, pixels", name);
+    e->features[i] = true;
+    return IJ_OK;
+}
+
+static ij_status read_wishes(eval *e, ij_error *err) {
+    const ij_eval_options *o = e->options;
+    const char *encoder = o->encoder ? o->encoder : "target";
+    if (strcmp(encoder, "target") != 0 && strcmp(encoder, "context") != 0)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "encoder \"%.40s\": there are target, context", encoder);
+    if (o->batch < 0 || o->batch > BATCH_MAX)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "batch of %d images, expected 1 to %d", o->batch, BATCH_MAX);
+    IJ_TRY(each_name(o->all ? "classes,count,dist" : o->tasks ? o->tasks : "classes", take_task, e, err));
+    IJ_TRY(each_name(o->methods ? o->methods
+                     : o->all   ? "knn,linear,logistic,low-shot,fine-tune,partial"
+                                : "knn,linear,logistic",
+                     take_method, e, err));
+    IJ_TRY(each_name(o->features ? o->features : "trained,random,pixels", take_features, e, err));
+    if (e->task_count == 0) return ij_fail(err, IJ_ERROR_ARGUMENT, "no task is named");
+    return IJ_OK;
+}
+
+/* ---- pictures ---- */
+
+static ij_status open_images(eval *e, images *set, const char *train, const char *test, ij_error *err) {
+    const ij_dataset_desc desc = {.channels = e->config.channels, .pad_to = e->config.pad_to};
+    IJ_TRY(ij_split_open(train, &desc, &set->part[0], err));
+    return ij_split_open(test, &desc, &set->part[1], err);
+}
+
+static ij_status open_classes(eval *e, ij_error *err) {
+    const ij_eval_options *o = e->options;
+    const char *train = o->train && *o->train ? o->train : e->config.data_path;
+    char test[IJ_SPLIT_PATH];
     if (!*train) return ij_fail(err, IJ_ERROR_ARGUMENT, "no training images given, and the run has no data.path");
-    snprintf(e->train.path, sizeof e->train.path, "%s", train);
-    IJ_TRY(open_split(e, &e->train, err));
-    if (test && *test)
-        snprintf(e->test.path, sizeof e->test.path, "%s", test);
+    if (o->test && *o->test)
+        snprintf(test, sizeof test, "%s", o->test);
     else
-        IJ_TRY(find_test(e->train.path, e->test.path, err));
-    return open_split(e, &e->test, err);
+        IJ_TRY(ij_split_find_test(train, test, err));
+    return open_images(e, &e->classes, train, test, err);
 }
 
-/* labels of `test` become those of `train`, by the classes' names: folders are numbered by what lies beside them. */
-static ij_status match_classes(eval *e, ij_error *err) {
-    int train_classes = ij_dataset_classes(e->train.dataset), test_classes = ij_dataset_classes(e->test.dataset);
-    int *map, *seen = NULL;
-    IJ_TRY(ij_alloc(&map, test_classes, sizeof *map, "classes", err));
-    ij_status status = ij_alloc(&seen, train_classes, sizeof *seen, "classes", err);
-    for (int64_t i = 0; i < e->train.features.count && status == IJ_OK; i++) seen[e->train.features.labels[i]] = 1;
-    for (int c = 0; c < test_classes && status == IJ_OK; c++) {
-        map[c] = -1;
-        for (int k = 0; k < train_classes; k++)
-            if (strcmp(ij_dataset_class_name(e->test.dataset, c), ij_dataset_class_name(e->train.dataset, k)) == 0) map[c] = k;
+static void on_scene(void *user, int64_t done, int64_t total) {
+    const eval *e = user;
+    if (e->options->progress) e->options->progress(e->options->user, "rendering scenes", done, total);
+}
+
+/* Scenes of the size that the model sees; a set that is there is kept. */
+static ij_status render_scenes(eval *e, const char *folder, ij_error *err) {
+    const ij_model_config *m = &e->config.model;
+    scene_set_desc desc = {
+        .scene = {.seed = e->options->seed, .width = m->image_width, .height = m->image_height, .objects_min = 1, .objects_max = 10},
+        .count = {SCENES_TRAIN, SCENES_TEST},
+        .samples = 4,
+        .progress = on_scene,
+        .user = e};
+    scene_set_result done;
+    while (desc.scene.width < SCENES_SIDE_MIN || desc.scene.height < SCENES_SIDE_MIN) desc.scene.width *= 2, desc.scene.height *= 2;
+    return scene_set_write(folder, &desc, &done, err);
+}
+
+static ij_status open_scenes(eval *e, ij_error *err) {
+    static const char *const parts[2] = {"train", "test"};
+    const ij_dataset_desc desc = {.channels = e->config.channels, .pad_to = e->config.pad_to};
+    char folder[4200], path[4300];
+    if (e->options->scenes)
+        snprintf(folder, sizeof folder, "%s", e->options->scenes);
+    else if (!*e->folder) {
+        ij_fail(err, IJ_ERROR_ARGUMENT, "tasks other than classes need scenes, and there is no run folder to render them into");
+        return ij_hint(err, "ijepa scenes DIR renders them; then --scenes DIR");
+    } else {
+        IJ_TRY(ij_path_join(folder, sizeof folder, e->folder, "scenes", err));
+        IJ_TRY(render_scenes(e, folder, err));
     }
-    for (int64_t i = 0; i < e->test.features.count && status == IJ_OK; i++) {
-        int *label = &e->test.features.labels[i];
-        const char *name = ij_dataset_class_name(e->test.dataset, *label);
-        if (map[*label] < 0 || !seen[map[*label]])
-            status = ij_fail(err, IJ_ERROR_MISMATCH, "test images have class \"%s\", which %s %" PRId64 " training images lack", name,
-                             map[*label] < 0 ? "all" : "the chosen", e->train.features.count);
-        else
-            *label = map[*label];
+    for (int p = 0; p < 2; p++) {
+        IJ_TRY(ij_path_join(path, sizeof path, folder, parts[p], err));
+        IJ_TRY(ij_path_join(e->scenes.tables[p], sizeof e->scenes.tables[p], path, "labels.csv", err));
+        IJ_TRY(ij_dataset_open(path, &desc, &e->scenes.part[p], err));
     }
-    int classes = 0;
-    for (int k = 0; k < train_classes && status == IJ_OK; k++) classes += seen[k];
-    if (status == IJ_OK && classes < 2)
-        status = ij_fail(err, IJ_ERROR_ARGUMENT, "%s: the %" PRId64 " training images are of one class; there is nothing to tell apart",
-                         e->train.path, e->train.features.count);
-    free(map);
-    free(seen);
-    return status;
+    return IJ_OK;
 }
 
 /* ---- features ---- */
 
-/* Room for one picture of either split: what an IDX file's images need, else what a batch leaves each. */
-static int64_t picture_bytes(const eval *e, int batch) {
-    int64_t train = ij_dataset_image_bytes(e->train.dataset), test = ij_dataset_image_bytes(e->test.dataset), most = PIXEL_BYTES_MAX;
-    if ((uint64_t)most > gpu_device_info(e->device)->range_max) most = (int64_t)gpu_device_info(e->device)->range_max;
-    int64_t room = most / batch / 16 * 16 < PICTURE_BYTES_MAX ? most / batch / 16 * 16 : PICTURE_BYTES_MAX;
-    int64_t need = train > test ? train : test;
-    return train > 0 && test > 0 && need < room ? need : room;
-}
+static bool is_context(const eval *e) { return e->options->encoder && strcmp(e->options->encoder, "context") == 0; }
 
-/* An IDX file's images all have one size and are taken whole, as are those of a run that trained on whole images. */
-static ij_features_desc features_desc(const eval *e, const split *s, int64_t limit) {
-    int batch = e->options->batch ? e->options->batch : 32;
-    return (ij_features_desc){.batch = batch,
-                              .seed = e->options->seed,
-                              .limit = limit,
-                              .whole = ij_dataset_image_bytes(s->dataset) > 0 || !e->config.random_crop,
-                              .picture_bytes = picture_bytes(e, batch),
-                              .progress = e->options->progress,
-                              .user = e->options->user,
-                              .what = s->name};
-}
-
-static ij_status open_encoder(eval *e, bool random, ij_error *err) {
-    const ij_train_config *c = &e->config;
-    ij_weights **weights = random ? &e->random : &e->trained;
-    ij_features_desc desc = features_desc(e, &e->train, 0);
-    IJ_TRY(ij_weights_create(e->device, &c->model, false, weights, err));
+static ij_status open_weights(eval *e, bool random, ij_error *err) {
+    ij_weights **weights = &e->weights[random ? EVAL_RANDOM : EVAL_TRAINED];
+    IJ_TRY(ij_weights_create(e->device, &e->config.model, is_context(e) ? IJ_KEEP_CONTEXT : IJ_KEEP_TARGET, weights, err));
+    IJ_TRY(ij_weights_keep_half(*weights, e->element, err));
     IJ_TRY(ij_weights_commit(*weights, err));
-    if (random)
-        IJ_TRY(ij_weights_initialise(*weights, c->seed, err));
-    else
-        IJ_TRY(ij_checkpoint_read(e->checkpoint, *weights, err));
-    IJ_TRY(ij_embedder_create(e->device, &c->model, c->mean, c->std, desc.batch, ij_features_pixel_bytes(&desc), *weights,
-                              &e->embedders[random], err));
-    e->extractors[random ? RANDOM : TRAINED] = ij_embedder_extractor(e->embedders[random], c->model.dim);
-    return IJ_OK;
+    if (!random) return ij_checkpoint_read(e->checkpoint, *weights, err);
+    IJ_TRY(ij_weights_initialise(*weights, e->config.seed, err));
+    return ij_weights_round(*weights, err);
 }
 
-static ij_status open_all(eval *e, const char *run, ij_error *err) {
-    int64_t step;
-    int batch = e->options->batch;
-    if (batch < 0 || batch > BATCH_MAX) return ij_fail(err, IJ_ERROR_ARGUMENT, "batch of %d images, expected 1 to %d", batch, BATCH_MAX);
-    IJ_TRY(ij_checkpoint_find(run, e->checkpoint, sizeof e->checkpoint, NULL, 0, err));
-    IJ_TRY(ij_checkpoint_config(e->checkpoint, &e->config, &step, err));
-    IJ_TRY(open_data(e, err));
-    IJ_TRY(gpu_device_open(&e->options->device, &e->device, err));
-    IJ_TRY(open_encoder(e, false, err));
-    IJ_TRY(open_encoder(e, true, err));
-    ij_features_desc desc = features_desc(e, &e->train, 0);
-    IJ_TRY(ij_pixels_create(e->device, &e->config.model, e->config.mean, e->config.std, desc.batch, ij_features_pixel_bytes(&desc),
-                            &e->pixels, err));
-    e->extractors[PIXELS] = ij_pixels_extractor(e->pixels);
-    return IJ_OK;
+static ij_status open_source(eval *e, eval_features features, ij_error *err) {
+    const ij_train_config *c = &e->config;
+    ij_features_source *source = &e->sources[e->source_count];
+    e->source_of[e->source_count++] = features;
+    *source = (ij_features_source){.device = e->device};
+    if (features == EVAL_PIXELS) {
+        source->embed = ij_pixels_embed(&c->model, c->mean, c->std);
+        return IJ_OK;
+    }
+    IJ_TRY(open_weights(e, features == EVAL_RANDOM, err));
+    source->weights = e->weights[features];
+    source->embed = (ij_embed_desc){.model = c->model, .output = IJ_EMBED_LAST4, .context = is_context(e)};
+    memcpy(source->embed.mean, c->mean, sizeof c->mean);
+    memcpy(source->embed.std, c->std, sizeof c->std);
+    return ij_model_mark(source->weights, is_context(e) ? IJ_SLOT_WEIGHT : IJ_SLOT_TARGET, source->mark, err);
 }
 
-static ij_status collect(eval *e, split *s, int64_t limit, ij_error *err) {
-    ij_features_desc desc = features_desc(e, s, limit);
-    return ij_features_collect(s->dataset, &desc, e->extractors, ROWS, &s->features, err);
-}
-
-/* ---- the table ---- */
-
-static void on_progress(void *user, const char *what, int64_t done, int64_t total) {
-    const eval *e = user;
-    char text[160];
-    snprintf(text, sizeof text, "%s, %s", what, e->row);
-    e->options->progress(e->options->user, text, done, total);
-}
-
-static ij_samples samples_of(const eval *e, const split *s, int set) {
-    return (ij_samples){s->features.x[set], s->features.labels, s->features.count, s->features.dim[set],
-                        ij_dataset_classes(e->train.dataset)};
-}
-
-static ij_status fill_row(eval *e, int set, int *predicted, ij_eval_row *row, ij_error *err) {
+/* An IDX file's images all have one size and are taken whole, as are those of a run that trained on whole images, and scenes. */
+static ij_status make_features(eval *e, images *set, ij_error *err) {
+    static const char *const names[2] = {"features of the training images", "features of the test images"};
     const ij_eval_options *o = e->options;
-    ij_samples train = samples_of(e, &e->train, set), test = samples_of(e, &e->test, set);
-    ij_probe_result probe;
-    e->row = row_names[set];
-    *row = (ij_eval_row){.dim = train.dim};
-    snprintf(row->features, sizeof row->features, "%s", row_names[set]);
-    IJ_TRY(ij_samples_check(&train, row_names[set], err));
-    IJ_TRY(ij_samples_check(&test, row_names[set], err));
-    ij_knn_desc knn = {.k = o->knn_k, .temperature = o->knn_temperature, .progress = o->progress ? on_progress : NULL, .user = e};
-    IJ_TRY(ij_knn(e->device, &train, &test, &knn, predicted, err));
-    row->knn = ij_accuracy_of(ij_count_right(predicted, test.labels, test.count), test.count);
-    ij_probe_desc linear = {.seed = o->seed, .iterations = o->probe_iterations, .progress = o->progress ? on_progress : NULL, .user = e};
-    IJ_TRY(ij_probe(e->device, &train, &test, &linear, predicted, &probe, err));
-    row->linear = ij_accuracy_of(ij_count_right(predicted, test.labels, test.count), test.count);
-    row->linear_l2 = probe.l2;
+    const gpu_info *info = gpu_device_info(e->device);
+    char cache[4300];
+    if (set->ready) return IJ_OK;
+    if (*e->folder) IJ_TRY(ij_path_join(cache, sizeof cache, e->folder, "features", err));
+    for (int p = 0; p < 2; p++) {
+        ij_features_desc desc = {.batch = o->batch ? o->batch : 32,
+                                 .seed = o->seed,
+                                 .limit = set->tables[0][0] ? 0
+                                          : p == 0          ? o->train_limit
+                                                            : o->test_limit,
+                                 .whole = set->tables[0][0] || ij_dataset_image_bytes(set->part[p]) > 0 || !e->config.random_crop,
+                                 .progress = o->progress,
+                                 .stop = o->stop,
+                                 .message = o->message,
+                                 .user = o->user,
+                                 .what = names[p]};
+        bool hits[EVAL_FEATURES] = {false};
+        desc.picture_bytes = ij_features_picture_bytes(info, set->part[p], desc.batch, PICTURE_BYTES_MAX);
+        IJ_TRY(
+            ij_features_cached(set->part[p], &desc, e->sources, e->source_count, *e->folder ? cache : NULL, &set->features[p], hits, err));
+        e->result->damaged_images += set->features[p].damaged;
+        if (e->source_of[0] != EVAL_TRAINED || hits[0]) continue;
+        e->encoded += set->features[p].count;
+        e->encode_seconds += set->features[p].seconds[0];
+    }
+    set->ready = true;
     return IJ_OK;
 }
 
-static ij_status measure(eval *e, ij_eval_result *result, ij_error *err) {
-    int *predicted = NULL;
-    IJ_TRY(collect(e, &e->train, e->options->train_limit, err));
-    IJ_TRY(collect(e, &e->test, e->options->test_limit, err));
-    IJ_TRY(match_classes(e, err));
-    const ij_features *train = &e->train.features, *test = &e->test.features;
-    *result = (ij_eval_result){.train_images = train->count,
-                               .test_images = test->count,
-                               .damaged_images = train->damaged + test->damaged,
-                               .classes = ij_dataset_classes(e->train.dataset),
-                               .rows = ROWS,
-                               .knn_k = e->options->knn_k ? e->options->knn_k : 10,
-                               .knn_temperature = e->options->knn_temperature != 0 ? e->options->knn_temperature : 0.07,
-                               .seed = e->options->seed};
-    result->images_per_second = (double)(train->count + test->count) / (e->extractors[TRAINED].seconds + 1e-9);
-    IJ_TRY(ij_alloc(&predicted, test->count, sizeof *predicted, "predictions", err));
+/* ---- labels of a task ---- */
+
+/* Labels of the rows of both parts' features. */
+typedef struct task_labels {
+    int *of[2];
+    int classes;
+    const char *const *names; /* [classes] */
+    ij_label_column column;   /* a table's */
+    const char **own_names;   /* the training data's */
+} task_labels;
+
+static void task_labels_free(task_labels *l) {
+    free(l->of[0]);
+    free(l->of[1]);
+    free(l->own_names);
+    ij_label_column_free(&l->column);
+}
+
+/* A table's column; train and test agree by value. */
+static ij_status labels_of_table(const images *set, const char *task, task_labels *l, ij_error *err) {
+    ij_labels *tables[2] = {NULL, NULL};
+    ij_labels_part parts[2];
     ij_status status = IJ_OK;
-    for (int set = 0; set < ROWS && status == IJ_OK; set++) status = fill_row(e, set, predicted, &result->row[set], err);
-    free(predicted);
+    for (int p = 0; p < 2 && status == IJ_OK; p++) {
+        status = ij_labels_read(set->tables[p], &tables[p], err);
+        parts[p] = (ij_labels_part){tables[p], set->part[p]};
+    }
+    if (status == IJ_OK) status = ij_labels_column(parts, 2, task, &l->column, err);
+    for (int p = 0; p < 2 && status == IJ_OK; p++)
+        for (int64_t i = 0; i < set->features[p].count; i++) l->of[p][i] = l->column.labels[p][set->features[p].samples[i]];
+    l->classes = l->column.classes;
+    l->names = (const char *const *)l->column.names;
+    ij_labels_free(tables[0]);
+    ij_labels_free(tables[1]);
     return status;
 }
 
-static void close_all(eval *e) {
-    split *splits[] = {&e->train, &e->test};
-    for (int i = 0; i < IJ_COUNT(splits); i++) {
-        ij_features_free(&splits[i]->features);
-        ij_dataset_close(splits[i]->dataset);
+/* The data set's own classes; train and test agree by name. */
+static ij_status labels_of_folders(const images *set, task_labels *l, ij_error *err) {
+    int *map;
+    IJ_TRY(ij_split_match(set->part[0], set->part[1], NULL, &map, err));
+    for (int p = 0; p < 2; p++)
+        for (int64_t i = 0; i < set->features[p].count; i++) {
+            int label = set->features[p].labels[i];
+            l->of[p][i] = p == 0 ? label : map[label];
+        }
+    free(map);
+    l->classes = ij_dataset_classes(set->part[0]);
+    IJ_TRY(ij_alloc(&l->own_names, l->classes, sizeof *l->own_names, "class names", err));
+    for (int c = 0; c < l->classes; c++) l->own_names[c] = ij_dataset_class_name(set->part[0], c);
+    l->names = l->own_names;
+    return IJ_OK;
+}
+
+/* Of the images that are used: a class that only test images have, and a single class, are errors that name them. */
+static ij_status check_labels(const images *set, const char *task, const task_labels *l, ij_error *err) {
+    int *seen, found = 0;
+    IJ_TRY(ij_alloc(&seen, l->classes, sizeof *seen, "classes", err));
+    ij_status status = IJ_OK;
+    for (int64_t i = 0; i < set->features[0].count; i++) found += seen[l->of[0][i]]++ == 0;
+    for (int64_t i = 0; i < set->features[1].count && status == IJ_OK; i++)
+        if (!seen[l->of[1][i]])
+            status = ij_fail(err, IJ_ERROR_MISMATCH, "%s: test images have class \"%s\", which the chosen %" PRId64 " training images lack",
+                             task, l->names[l->of[1][i]], set->features[0].count);
+    if (status == IJ_OK && found < 2)
+        status = ij_fail(err, IJ_ERROR_ARGUMENT, "%s: the %" PRId64 " training images are of one class; there is nothing to tell apart",
+                         task, set->features[0].count);
+    free(seen);
+    return status;
+}
+
+static ij_status read_labels(const images *set, const char *task, task_labels *l, ij_error *err) {
+    for (int p = 0; p < 2; p++) IJ_TRY(ij_alloc(&l->of[p], set->features[p].count, sizeof *l->of[p], "labels", err));
+    IJ_TRY(set->tables[0][0] ? labels_of_table(set, task, l, err) : labels_of_folders(set, l, err));
+    return check_labels(set, task, l, err);
+}
+
+/* ---- tasks ---- */
+
+static void on_progress(void *user, const char *what, int64_t done, int64_t total) {
+    const eval *e = user;
+    char text[300];
+    snprintf(text, sizeof text, "%s, %s", e->what, what);
+    if (e->options->progress) e->options->progress(e->options->user, text, done, total);
+}
+
+static bool on_stop(void *user) {
+    const eval *e = user;
+    return e->options->stop && e->options->stop(e->options->user);
+}
+
+static ij_samples samples_of(const images *set, const task_labels *l, int part, int source) {
+    const ij_features *f = &set->features[part];
+    return (ij_samples){f->x[source], l->of[part], f->count, f->dim[source], l->classes};
+}
+
+static ij_status frozen(eval *e, const char *task, images *set, const task_labels *l, eval_method method, ij_error *err) {
+    for (int s = 0; s < e->source_count; s++) {
+        if (on_stop(e)) return ij_fail(err, IJ_ERROR_STOPPED, "stopped before %s of %s", eval_method_names[method], task);
+        eval_frozen desc = {.task = task,
+                            .features = e->source_of[s],
+                            .train = samples_of(set, l, 0, s),
+                            .test = samples_of(set, l, 1, s),
+                            .last_dim = e->source_of[s] == EVAL_PIXELS ? set->features[0].dim[s] : e->config.model.dim,
+                            .seed = e->options->seed,
+                            .temperature = e->options->knn_temperature,
+                            .epochs = e->options->probe_epochs,
+                            .progress = on_progress,
+                            .user = e};
+        snprintf(e->what, sizeof e->what, "%s, %s", task, eval_features_names[e->source_of[s]]);
+        IJ_TRY(ij_frozen_rows(e->device, &desc, method, e->result, err));
     }
-    ij_pixels_destroy(e->pixels);
-    for (int i = 0; i < IJ_COUNT(e->embedders); i++) ij_embedder_destroy(e->embedders[i]);
-    ij_weights_destroy(e->trained);
-    ij_weights_destroy(e->random);
+    return IJ_OK;
+}
+
+/* Pixels have no encoder to be trained further. */
+static ij_status adapted(eval *e, const char *task, eval_method method, ij_error *err) {
+    const ij_eval_options *o = e->options;
+    ij_precision precision = IJ_PRECISION_AUTO;
+    if (o->precision) IJ_TRY(ij_precision_find(o->precision, &precision, err));
+    for (int s = 0; s < e->source_count; s++) {
+        if (e->source_of[s] == EVAL_PIXELS) continue;
+        eval_adapted desc = {.finetune = {.device = o->device,
+                                          .train = o->train,
+                                          .test = o->test,
+                                          .epochs = o->finetune_epochs,
+                                          .precision = precision,
+                                          .seed = o->seed,
+                                          .message = o->message},
+                             .task = task,
+                             .fraction = o->fraction > 0 ? o->fraction : 0.01,
+                             .seeds = o->seeds > 0 ? o->seeds : 3,
+                             .blocks = o->blocks > 0 ? o->blocks : 1,
+                             .progress = on_progress,
+                             .stop = on_stop,
+                             .user = e};
+        snprintf(e->what, sizeof e->what, "%s", task);
+        IJ_TRY(ij_adapted_row(e->checkpoint, &desc, method, e->source_of[s], e->result, err));
+    }
+    return IJ_OK;
+}
+
+static ij_status run_task(eval *e, const char *task, ij_error *err) {
+    bool own = strcmp(task, "classes") == 0;
+    images *set = own ? &e->classes : &e->scenes;
+    task_labels labels = {0};
+    ij_status status = IJ_OK;
+    bool any_frozen = e->methods[EVAL_KNN] || e->methods[EVAL_LINEAR] || e->methods[EVAL_LOGISTIC];
+    if (any_frozen) {
+        IJ_TRY(make_features(e, set, err));
+        status = read_labels(set, task, &labels, err);
+    }
+    for (int m = 0; m < EVAL_METHODS && status == IJ_OK; m++) {
+        if (!e->methods[m]) continue;
+        if (m < EVAL_LOW_SHOT)
+            status = frozen(e, task, set, &labels, (eval_method)m, err);
+        else if (own)
+            status = adapted(e, task, (eval_method)m, err);
+    }
+    task_labels_free(&labels);
+    return status;
+}
+
+/* ---- all ---- */
+
+static ij_status open_all(eval *e, const char *run, ij_error *err) {
+    const ij_eval_options *o = e->options;
+    ij_precision precision = IJ_PRECISION_AUTO;
+    IJ_TRY(read_wishes(e, err));
+    if (o->precision) IJ_TRY(ij_precision_find(o->precision, &precision, err));
+    IJ_TRY(ij_checkpoint_find(run, e->checkpoint, sizeof e->checkpoint, NULL, 0, err));
+    IJ_TRY(ij_checkpoint_config(e->checkpoint, &e->config, &e->result->step, err));
+    if (!o->no_files && ij_is_folder(run)) snprintf(e->folder, sizeof e->folder, "%s", run);
+    for (int t = 0; t < e->task_count; t++) { /* what cannot be opened is said before anything is computed */
+        images *set = strcmp(e->tasks[t], "classes") == 0 ? &e->classes : &e->scenes;
+        if (!set->part[0]) IJ_TRY(set == &e->classes ? open_classes(e, err) : open_scenes(e, err));
+    }
+    IJ_TRY(gpu_device_open(&o->device, &e->device, err));
+    IJ_TRY(ij_precision_resolve(e->device, precision, &e->element, NULL, 0, err));
+    for (int f = 0; f < EVAL_FEATURES; f++)
+        if (e->features[f]) IJ_TRY(open_source(e, (eval_features)f, err));
+    snprintf(e->result->checkpoint, sizeof e->result->checkpoint, "%s", e->checkpoint);
+    snprintf(e->result->device, sizeof e->result->device, "%s", gpu_device_info(e->device)->name);
+    snprintf(e->result->precision, sizeof e->result->precision, "%s", ij_element_name(e->element));
+    e->result->seed = o->seed;
+    return IJ_OK;
+}
+
+static void close_all(eval *e) {
+    images *sets[] = {&e->classes, &e->scenes};
+    for (int i = 0; i < IJ_COUNT(sets); i++)
+        for (int p = 0; p < 2; p++) {
+            ij_features_free(&sets[i]->features[p]);
+            ij_dataset_close(sets[i]->part[p]);
+        }
+    for (int f = 0; f < EVAL_FEATURES; f++) ij_weights_destroy(e->weights[f]);
     gpu_device_close(e->device);
     free(e);
+}
+
+static ij_status keep_json(const eval *e, ij_error *err) {
+    char path[4300], *json;
+    if (!*e->folder) return IJ_OK;
+    IJ_TRY(ij_path_join(path, sizeof path, e->folder, "eval.json", err));
+    IJ_TRY(ij_eval_json(e->result, &json, err));
+    ij_status status = ij_file_replace(path, json, strlen(json), err);
+    free(json);
+    return status;
 }
 
 ij_status ij_eval_run(const char *run, const ij_eval_options *options, ij_eval_result *result, ij_error *err) {
     double start = ij_seconds();
     eval *e; /* its paths are too much for a thread's stack */
+    *result = (ij_eval_result){0};
     IJ_TRY(ij_alloc(&e, 1, sizeof *e, "evaluation", err));
     e->options = options;
-    e->train.name = "features of the training images";
-    e->test.name = "features of the test images";
+    e->result = result;
     ij_status status = open_all(e, run, err);
-    if (status == IJ_OK) status = measure(e, result, err);
+    for (int t = 0; t < e->task_count && status == IJ_OK; t++) status = run_task(e, e->tasks[t], err);
+    result->seconds = ij_seconds() - start;
+    result->images_per_second = e->encoded ? (double)e->encoded / (e->encode_seconds + 1e-9) : 0;
+    if (status == IJ_OK) status = keep_json(e, err);
     close_all(e);
-    if (status == IJ_OK) result->seconds = ij_seconds() - start;
+    if (status != IJ_OK) ij_eval_result_free(result);
     return status;
 }

@@ -168,7 +168,7 @@ static int64_t picture_bytes(const finetune *f) {
 }
 
 static ij_status open_encoder(finetune *f, ij_error *err) {
-    IJ_TRY(ij_weights_create(f->device, &f->config.model, false, &f->encoder, err));
+    IJ_TRY(ij_weights_create(f->device, &f->config.model, IJ_KEEP_TARGET, &f->encoder, err));
     IJ_TRY(ij_weights_commit(f->encoder, err));
     return f->desc->random_init ? IJ_OK : ij_checkpoint_read(f->checkpoint, f->encoder, err);
 }

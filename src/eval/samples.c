@@ -1,7 +1,10 @@
-/* layer: eval; uses: base */
+/* layer: eval; uses: base, philox */
 #include "eval/samples.h"
+#include "base/memory.h"
+#include "philox.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 ij_status ij_samples_check(const ij_samples *s, const char *name, ij_error *err) {
     if (s->count < 1 || s->dim < 1 || s->classes < 1)
@@ -19,12 +22,50 @@ ij_status ij_samples_check(const ij_samples *s, const char *name, ij_error *err)
     return IJ_OK;
 }
 
+ij_status ij_samples_cover(const ij_samples *train, const ij_samples *test, ij_error *err) {
+    int64_t *counts;
+    int classes = train->classes > test->classes ? train->classes : test->classes;
+    ij_status status = IJ_OK;
+    IJ_TRY(ij_alloc(&counts, 2 * (int64_t)classes, sizeof *counts, "samples of the classes", err));
+    for (int64_t i = 0; i < train->count; i++) counts[train->labels[i]]++;
+    for (int64_t i = 0; i < test->count; i++) counts[classes + test->labels[i]]++;
+    for (int c = 0; c < classes && status == IJ_OK; c++)
+        if (counts[c] == 0 && counts[classes + c] > 0)
+            status =
+                ij_fail(err, IJ_ERROR_ARGUMENT, "class %d has %lld test samples and no training sample", c, (long long)counts[classes + c]);
+    free(counts);
+    return status;
+}
+
 ij_accuracy ij_accuracy_of(int64_t right, int64_t count) {
     const double z = 1.959963984540054; /* 97.5 % of the normal distribution */
     double n = (double)count, p = (double)right / n;
     double centre = (p + z * z / (2 * n)) / (1 + z * z / n);
     double half = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
     return (ij_accuracy){100 * p, 100 * fmax(0, centre - half), 100 * fmin(1, centre + half)};
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+ij_status ij_bootstrap(const double *values, int count, uint64_t seed, ij_interval *out, ij_error *err) {
+    enum { DRAWS = 10000 };
+    double *means;
+    IJ_TRY(ij_alloc(&means, DRAWS, sizeof *means, "bootstrap", err));
+    *out = (ij_interval){0};
+    for (int i = 0; i < count; i++) out->mean += values[i] / count;
+    for (uint32_t d = 0; d < DRAWS; d++)
+        for (int i = 0; i < count; i++) {
+            philox_words word = philox((uint32_t)seed, (uint32_t)(seed >> 32), PHILOX_STREAM_EVAL, (uint32_t)i, d, 1);
+            means[d] += values[(uint64_t)word.x * (uint64_t)count >> 32] / count;
+        }
+    qsort(means, DRAWS, sizeof *means, ascending);
+    out->low = means[DRAWS / 40];
+    out->high = means[DRAWS - 1 - DRAWS / 40];
+    free(means);
+    return IJ_OK;
 }
 
 int64_t ij_count_right(const int *predicted, const int *labels, int64_t count) {

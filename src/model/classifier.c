@@ -126,7 +126,7 @@ static ij_status reserve_half(ij_classifier *c, ij_error *err) {
 static ij_status plan_weights(ij_classifier *c, ij_error *err) {
     IJ_TRY(ij_alloc(&c->weights, 1, sizeof *c->weights, "weights", err));
     c->weights->device = c->device;
-    c->weights->training = true;
+    c->weights->keep = IJ_KEEP_TRAINING;
     IJ_TRY(make_table(c, err));
     IJ_TRY(reserve_slot(c, IJ_SLOT_WEIGHT, "weights", err));
     IJ_TRY(reserve_slot(c, IJ_SLOT_GRADIENT, "gradients", err));
@@ -315,7 +315,7 @@ static ij_status record_forward(ij_classifier *c, ij_error *err) {
     gpu_tensor x = c->lower.depth ? c->lower_saved.blocks[0].x : c->upper_saved.blocks[0].x;
     IJ_TRY(vit_patch_embed(p, vit_linear_of(c->weights, IJ_SLOT_WEIGHT, false, "patch_embed.proj"), c->rows, none, c->positions,
                            ij_patches(m), x, vit_rows(&c->tokens), ij_patch_dim(m), m->dim, err));
-    if (c->lower.depth) IJ_TRY(vit_blocks_forward(p, &c->lower, &c->tokens, &c->lower_saved, err));
+    for (int i = 0; i < c->lower.depth; i++) IJ_TRY(vit_block_forward(p, &c->lower, &c->tokens, &c->lower_saved, i, err));
     IJ_TRY(vit_forward(p, &c->upper, &c->tokens, &c->upper_saved, err));
     IJ_TRY(op_mean_rows(p,
                         &(op_mean_rows_args){.x = c->upper_saved.y,

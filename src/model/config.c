@@ -53,6 +53,9 @@ ij_status ij_model_check(const ij_model_config *c, ij_error *err) {
         return ij_fail(err, IJ_ERROR_ARGUMENT, "image %d x %d with patch size %d gives %d patches; 4 to 4096 are supported",
                        c->image_height, c->image_width, c->patch_size, ij_patches(c));
     if (c->channels != 1 && c->channels != 3) return ij_fail(err, IJ_ERROR_ARGUMENT, "channels %d: 1 or 3 are supported", c->channels);
+    if (c->targets == IJ_TARGETS_PIXELS && c->target_mask == IJ_TARGET_MASK_INPUT)
+        return ij_fail(err, IJ_ERROR_ARGUMENT,
+                       "targets: pixels with target_mask: input; pixels are no encoder's output, there is nothing to mask");
     IJ_TRY(check_net("encoder", c->dim, c->depth, c->heads, c->hidden, err));
     return check_net("predictor", c->pred_dim, c->pred_depth, c->pred_heads, c->pred_hidden, err);
 }

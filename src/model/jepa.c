@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TARGET_NORM_EPS 1e-5f /* of the targets' own LayerNorm, PyTorch's default */
-
 /* ---- plan ---- */
 
 static ij_status reserve_floats(gpu_arena *arena, int64_t count, const char *what, gpu_tensor *out, ij_error *err) {
@@ -23,6 +21,8 @@ static ij_status reserve_matrix(ij_jepa *j, int64_t rows, int64_t columns, const
     return gpu_reserve_matrix(j->activations, j->desc.element, (uint64_t)rows, (uint64_t)columns, what, out, err);
 }
 
+static bool predicts_pixels(const ij_jepa *j) { return j->desc.model.targets == IJ_TARGETS_PIXELS; }
+
 /* Scales the loss's gradient in f16; absent otherwise. */
 static gpu_tensor loss_scale(const ij_jepa *j) { return j->desc.element == GPU_F16 ? j->weights->loss_scale : (gpu_tensor){0}; }
 
@@ -31,6 +31,9 @@ static void plan_tokens(ij_jepa *j) {
     uint32_t batch = (uint32_t)j->desc.batch, blocks = (uint32_t)j->desc.masks.blocks, patches = (uint32_t)ij_patches(&j->desc.model);
     j->full = (vit_tokens){j->full_offsets, batch, batch * patches, patches};
     j->context = (vit_tokens){j->masks.ctx_offsets, batch, (uint32_t)l->context_rows, (uint32_t)l->context_image};
+    j->seen = j->full;
+    if (j->desc.model.target_mask == IJ_TARGET_MASK_INPUT)
+        j->seen = (vit_tokens){j->masks.tgt_offsets, batch * blocks, (uint32_t)l->target_rows, (uint32_t)l->target_block};
     j->prediction =
         (vit_tokens){j->masks.pred_offsets, batch * blocks, (uint32_t)l->pred_rows, (uint32_t)(l->context_image + l->target_block)};
 }
@@ -109,16 +112,21 @@ static ij_status plan_activations(ij_jepa *j, ij_error *err) {
     gpu_arena *a;
     IJ_TRY(gpu_arena_create(j->device, "activations", GPU_MEMORY_DEVICE, &j->activations, err));
     a = j->activations;
-    int64_t all = (int64_t)d->batch * ij_patches(m);
+    int64_t all = (int64_t)d->batch * ij_patches(m), target_dim = ij_target_dim(m);
     IJ_TRY(reserve_matrix(j, all, ij_patch_dim(m), "patch rows", &j->rows, err));
-    IJ_TRY(vit_saved_reserve(a, &j->target, &j->full, false, &j->target_saved, err));
-    IJ_TRY(reserve_floats(a, l->target_rows * m->dim, "targets", &j->targets, err));
+    if (predicts_pixels(j)) {
+        j->pixel_rows = j->rows;
+        if (d->element != GPU_WORD) IJ_TRY(reserve_floats(a, all * ij_patch_dim(m), "pixel rows", &j->pixel_rows, err));
+    } else {
+        IJ_TRY(vit_saved_reserve(a, &j->target, &j->seen, false, &j->target_saved, err));
+    }
+    IJ_TRY(reserve_floats(a, l->target_rows * target_dim, "targets", &j->targets, err));
     IJ_TRY(vit_saved_reserve(a, &j->encoder, &j->context, true, &j->context_saved, err));
     IJ_TRY(reserve_floats(a, l->context_rows * m->pred_dim, "embedded context", &j->embedded, err));
     IJ_TRY(vit_saved_reserve(a, &j->predictor, &j->prediction, true, &j->prediction_saved, err));
     IJ_TRY(reserve_matrix(j, l->target_rows, m->pred_dim, "predictor features", &j->predictor_features, err));
-    IJ_TRY(reserve_floats(a, l->target_rows * m->dim, "predictions", &j->predictions, err));
-    IJ_TRY(reserve_matrix(j, l->target_rows, m->dim, "prediction gradients", &j->dpredictions, err));
+    IJ_TRY(reserve_floats(a, l->target_rows * target_dim, "predictions", &j->predictions, err));
+    IJ_TRY(reserve_matrix(j, l->target_rows, target_dim, "prediction gradients", &j->dpredictions, err));
     IJ_TRY(reserve_matrix(j, l->target_rows, m->pred_dim, "predictor feature gradients", &j->dpredictor_features, err));
     IJ_TRY(reserve_matrix(j, l->context_rows, m->pred_dim, "embedded gradients", &j->embed_gradient, err));
     pred_lists lists = lists_of(j);
@@ -135,7 +143,7 @@ static ij_status plan_activations(ij_jepa *j, ij_error *err) {
     }
     /* The predictor's backward memory is dead when the encoder's begins. */
     gpu_mark mark = gpu_arena_mark(a);
-    IJ_TRY(vit_scratch_reserve(a, &j->predictor, &j->prediction, m->dim, m->pred_dim, &j->prediction_scratch, err));
+    IJ_TRY(vit_scratch_reserve(a, &j->predictor, &j->prediction, m->pred_dim, (int)target_dim, &j->prediction_scratch, err));
     gpu_arena_rewind(a, mark);
     return vit_scratch_reserve(a, &j->encoder, &j->context, ij_patch_dim(m), m->dim, &j->context_scratch, err);
 }
@@ -147,29 +155,45 @@ static ij_status record_prepare(ij_jepa *j, ij_error *err) {
     IJ_TRY(gpu_program_create(j->device, "prepare", j->desc.profile, &j->prepare, err));
     IJ_TRY(op_masks_sample(j->prepare, &j->desc.masks, j->desc.batch, &j->masks, err));
     IJ_TRY(op_patches(j->prepare, &patches, j->pixels, j->crops, j->rows, err));
+    if (predicts_pixels(j) && j->desc.element != GPU_WORD)
+        IJ_TRY(op_patches(j->prepare, &patches, j->pixels, j->crops, j->pixel_rows, err));
     return gpu_program_finish(j->prepare, err);
 }
 
-static ij_status record_patch_embed(ij_jepa *j, gpu_program *p, ij_slot slot, gpu_tensor index, ij_rows rows, gpu_tensor x, ij_error *err) {
+static ij_status record_patch_embed(const ij_jepa *j, gpu_program *p, ij_slot slot, gpu_tensor index, ij_rows rows, gpu_tensor x,
+                                    ij_error *err) {
     const ij_model_config *m = &j->desc.model;
     return vit_patch_embed(p, vit_linear_of(j->weights, slot, false, "patch_embed.proj"), j->rows, index, j->positions, ij_patches(m), x,
                            rows, ij_patch_dim(m), m->dim, err);
 }
 
-static ij_status record_targets(ij_jepa *j, gpu_program *p, ij_error *err) {
+ij_status ij_jepa_record_features(const ij_jepa *j, gpu_program *p, const vit_saved *saved, ij_error *err) {
     const gpu_tensor none = {0};
+    IJ_TRY(record_patch_embed(j, p, IJ_SLOT_TARGET, none, vit_rows(&j->full), saved->blocks[0].x, err));
+    return vit_forward(p, &j->target, &j->full, saved, err);
+}
+
+/* The target encoder over the blocks' patches alone: what it gives is in the order of the target rows. */
+static ij_status record_block_features(ij_jepa *j, gpu_program *p, ij_error *err) {
+    IJ_TRY(record_patch_embed(j, p, IJ_SLOT_TARGET, j->masks.tgt_rows, vit_rows(&j->seen), j->target_saved.blocks[0].x, err));
+    return vit_forward(p, &j->target, &j->seen, &j->target_saved, err);
+}
+
+static ij_status record_targets(ij_jepa *j, gpu_program *p, ij_error *err) {
+    bool pixels = predicts_pixels(j), masked = j->desc.model.target_mask == IJ_TARGET_MASK_INPUT;
+    op_layernorm_args norm = {.label = "targets",
+                              .x = pixels ? j->pixel_rows : j->target_saved.y,
+                              .y = j->targets,
+                              .rows = target_rows(j),
+                              .dim = (uint32_t)ij_target_dim(&j->desc.model),
+                              .eps = pixels ? IJ_PIXEL_NORM_EPS : IJ_TARGET_NORM_EPS};
     gpu_program_scope(p, "target");
-    IJ_TRY(record_patch_embed(j, p, IJ_SLOT_TARGET, none, vit_rows(&j->full), j->target_saved.blocks[0].x, err));
-    IJ_TRY(vit_forward(p, &j->target, &j->full, &j->target_saved, err));
-    return op_layernorm(p,
-                        &(op_layernorm_args){.label = "targets",
-                                             .x = j->target_saved.y,
-                                             .index = j->masks.tgt_rows,
-                                             .y = j->targets,
-                                             .rows = target_rows(j),
-                                             .dim = (uint32_t)j->desc.model.dim,
-                                             .eps = TARGET_NORM_EPS},
-                        err);
+    if (!masked) norm.index = j->masks.tgt_rows;
+    if (masked)
+        IJ_TRY(record_block_features(j, p, err));
+    else if (!pixels)
+        IJ_TRY(ij_jepa_record_features(j, p, &j->target_saved, err));
+    return op_layernorm(p, &norm, err);
 }
 
 static ij_status record_context(ij_jepa *j, gpu_program *p, ij_error *err) {
@@ -192,8 +216,8 @@ static ij_status record_predictions(ij_jepa *j, gpu_program *p, ij_error *err) {
         op_predictor_input(p, &lists, j->embedded, mask_token, j->predictor_positions, j->prediction_saved.blocks[0].x, m->pred_dim, err));
     IJ_TRY(vit_forward(p, &j->predictor, &j->prediction, &j->prediction_saved, err));
     IJ_TRY(op_predictor_output(p, &lists, j->prediction_saved.y, j->predictor_features, m->pred_dim, err));
-    return vit_linear_forward(p, "predictor_proj", proj, j->predictor_features, j->predictions, none, target_rows(j), m->pred_dim, m->dim,
-                              err);
+    return vit_linear_forward(p, "predictor_proj", proj, j->predictor_features, j->predictions, none, target_rows(j), m->pred_dim,
+                              ij_target_dim(m), err);
 }
 
 static ij_status record_loss(ij_jepa *j, gpu_program *p, ij_error *err) {
@@ -206,7 +230,7 @@ static ij_status record_loss(ij_jepa *j, gpu_program *p, ij_error *err) {
                                    .loss = j->loss,
                                    .scratch = j->loss_parts,
                                    .rows = target_rows(j),
-                                   .dim = (uint32_t)j->desc.model.dim,
+                                   .dim = (uint32_t)ij_target_dim(&j->desc.model),
                                    .kind = j->desc.loss,
                                    .divisor = (float)j->desc.loss_divisor,
                                    .scale = 1.0f / (float)j->desc.accumulation,
@@ -226,7 +250,7 @@ static ij_status record_predictor_backward(ij_jepa *j, gpu_program *p, ij_error 
                dproj = vit_linear_of(j->weights, IJ_SLOT_GRADIENT, true, "predictor_proj");
     gpu_tensor dmask_token = vit_param(j->weights, IJ_SLOT_GRADIENT, true, "mask_token");
     IJ_TRY(vit_linear_backward(p, "predictor_proj", proj, dproj, j->predictor_features, none, j->dpredictions, j->dpredictor_features,
-                               s->matmul, target_rows(j), m->pred_dim, m->dim, err));
+                               s->matmul, target_rows(j), m->pred_dim, ij_target_dim(m), err));
     IJ_TRY(op_predictor_output_bwd(p, &lists, j->dpredictor_features, s->dnormed, m->pred_dim, err));
     IJ_TRY(vit_backward(p, &j->predictor, &j->predictor_gradient, &j->prediction, &j->prediction_saved, s, s->dnormed, err));
     IJ_TRY(op_predictor_input_bwd(p, &lists, s->dx, j->embed_gradient, dmask_token, j->token_scratch, m->pred_dim, true, err));

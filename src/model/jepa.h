@@ -7,6 +7,10 @@
  *   context     = encoder(rows[context rows])                              [context rows, dim]
  *   predictions = predictor(context, positions of the targets)             [target rows, dim]
  *   loss        = mean over target rows of distance(predictions, targets), + regularizer(mean context of each image)
+ * Two variations of the paper's ablations (model/config.h), the released behaviour being the default:
+ *   targets: pixels      targets = LayerNorm(rows[target rows]), no affine, eps 1e-6 inside the root      [target rows, patch_dim]
+ *                        (MAE's norm_pix_loss, but the variance is divided by patch_dim, not by one less); no target encoder pass
+ *   target_mask: input   targets = LayerNorm(target_encoder(rows[target rows])), every target block a sequence of its own
  * then one update: norm of all gradients, AdamW, target encoder = momentum x target encoder + (1 - momentum) x encoder.
  * A step whose gradients are not finite changes nothing and says so.
  *
@@ -32,6 +36,8 @@
 #include <stdint.h>
 
 #define IJ_JEPA_SLOTS 2
+#define IJ_TARGET_NORM_EPS 1e-5f /* of the targets' own LayerNorm: PyTorch's default */
+#define IJ_PIXEL_NORM_EPS 1e-6f  /* of a patch of pixels: MAE's */
 
 typedef struct ij_jepa_desc {
     ij_model_config model;
@@ -90,7 +96,7 @@ typedef struct ij_jepa {
     ij_weights *weights;
     masks_limits limits;
     vit_trunk encoder, encoder_gradient, target, predictor, predictor_gradient;
-    vit_tokens full, context, prediction; /* sequences of the three passes */
+    vit_tokens full, seen, context, prediction; /* sequences: whole images; what the target encoder sees of them; the two other passes */
     gpu_arena *constants, *inputs, *activations, *upload[IJ_JEPA_SLOTS], *readback[IJ_JEPA_SLOTS];
     /* constants */
     gpu_tensor positions, predictor_positions, mask_table, full_offsets;
@@ -98,7 +104,9 @@ typedef struct ij_jepa {
     gpu_tensor pixels, crops, sample_ids, mask_params, scalars;
     masks_tensors masks;
     /* activations */
-    gpu_tensor rows, embedded, predictor_features, predictions, targets, dpredictions, loss, loss_parts;
+    gpu_tensor rows;       /* [batch patches, patch_dim] in the step's element */
+    gpu_tensor pixel_rows; /* the same in f32, where pixels are predicted: in f32 it is rows itself; absent otherwise */
+    gpu_tensor embedded, predictor_features, predictions, targets, dpredictions, loss, loss_parts;
     gpu_tensor dpredictor_features, pooled, dpooled, regularizer, regularizer_scratch, norm, norm_parts, counts;
     gpu_tensor token_scratch, embed_gradient;
     vit_saved target_saved, context_saved, prediction_saved;
@@ -122,6 +130,10 @@ ij_status ij_jepa_rehearse(ij_jepa *jepa, ij_error *err);
 /* Allocates and records; weights must be committed. */
 ij_status ij_jepa_build(ij_jepa *jepa, ij_error *err);
 void ij_jepa_destroy(ij_jepa *jepa);
+
+/* Records the target encoder's pass over the batch's whole images into saved (reserved for j->full, without keep), for who needs the
+ * features in a step that does not compute them. */
+ij_status ij_jepa_record_features(const ij_jepa *jepa, gpu_program *program, const vit_saved *saved, ij_error *err);
 
 /* Bytes of device memory: weights and their companions, and everything else. */
 void ij_jepa_memory(const ij_jepa *jepa, uint64_t *weights, uint64_t *rest);

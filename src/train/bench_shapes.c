@@ -75,13 +75,16 @@ int ij_step_products(const ij_train_config *config, const ij_batch_shape *shape,
     int64_t full = shape->full_offsets[shape->batch], context = shape->context_offsets[shape->batch];
     int64_t targets = shape->target_offsets[sequences], predictor = shape->predictor_offsets[sequences];
     list l = {.at = out};
-    add_layer(&l, "patch_embed", "target", full, ij_patch_dim(m), m->dim, 1, false, false);
-    add_blocks(&l, "target", full, m->dim, m->hidden, m->depth, false);
+    int64_t seen = m->target_mask == IJ_TARGET_MASK_INPUT ? targets : full;
+    if (m->targets == IJ_TARGETS_LATENT) {
+        add_layer(&l, "patch_embed", "target", seen, ij_patch_dim(m), m->dim, 1, false, false);
+        add_blocks(&l, "target", seen, m->dim, m->hidden, m->depth, false);
+    }
     add_layer(&l, "patch_embed", "context", context, ij_patch_dim(m), m->dim, 1, true, false);
     add_blocks(&l, "context", context, m->dim, m->hidden, m->depth, true);
     add_layer(&l, "predictor_embed", "predictor", context, m->dim, m->pred_dim, 1, true, true);
     add_blocks(&l, "predictor", predictor, m->pred_dim, m->pred_hidden, m->pred_depth, true);
-    add_layer(&l, "predictor_proj", "predictor", targets, m->pred_dim, m->dim, 1, true, true);
+    add_layer(&l, "predictor_proj", "predictor", targets, m->pred_dim, ij_target_dim(m), 1, true, true);
     return l.count;
 }
 
@@ -89,6 +92,8 @@ void ij_step_attentions(const ij_train_config *config, const ij_batch_shape *sha
     const ij_model_config *m = &config->model;
     uint32_t heads = (uint32_t)m->heads, head_dim = (uint32_t)(m->dim / m->heads);
     out[0] = (ij_attention_step){"target", shape->full_offsets, shape->batch, heads, head_dim, true, m->depth};
+    if (m->targets == IJ_TARGETS_PIXELS) out[0].count = 0;
+    if (m->target_mask == IJ_TARGET_MASK_INPUT) out[0].offsets = shape->target_offsets, out[0].sequences = shape->batch * shape->blocks;
     out[1] = (ij_attention_step){"context", shape->context_offsets, shape->batch, heads, head_dim, false, m->depth};
     out[2] = (ij_attention_step){.part = "predictor",
                                  .offsets = shape->predictor_offsets,

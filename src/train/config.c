@@ -5,6 +5,7 @@
 #include <string.h>
 
 static const char *const loss_names[] = {"smooth_l1", "l2", "l1"};
+static const char *const targets_names[] = {"latent", "pixels"}, *const target_mask_names[] = {"output", "input"};
 static const char *const regularizer_names[] = {"none", "vicreg"};
 static const char *const mask_names[] = {"multiblock", "official", "random", "block", "rasterized"};
 
@@ -167,6 +168,11 @@ static ij_status read_model(reader *r, ij_train_config *c) {
     int kind = (int)c->loss;
     IJ_TRY(ij_config_text_choice(r->text, "meta.loss", loss_names, IJ_COUNT(loss_names), &kind, r->err));
     c->loss = (uint32_t)kind;
+    int targets = (int)c->model.targets, target_mask = (int)c->model.target_mask;
+    IJ_TRY(ij_config_text_choice(r->text, "meta.targets", targets_names, IJ_COUNT(targets_names), &targets, r->err));
+    c->model.targets = (ij_targets)targets;
+    IJ_TRY(ij_config_text_choice(r->text, "meta.target_mask", target_mask_names, IJ_COUNT(target_mask_names), &target_mask, r->err));
+    c->model.target_mask = (ij_target_mask)target_mask;
     return IJ_OK;
 }
 
@@ -254,6 +260,8 @@ static const char *const known_keys[] = {
     "meta.copy_data",
     "meta.seed",
     "meta.loss",
+    "meta.targets",
+    "meta.target_mask",
     "optimization.ema",
     "optimization.epochs",
     "optimization.steps",
@@ -364,6 +372,8 @@ ij_status ij_train_config_write(const ij_train_config *c, ij_config_text *out, i
     INTEGER("meta.seed", c->seed);
     TEXT("meta.precision", ij_precision_names[c->precision]);
     TEXT("meta.loss", loss_names[c->loss]);
+    TEXT("meta.targets", targets_names[m->targets]);
+    TEXT("meta.target_mask", target_mask_names[m->target_mask]);
     NUMBERS("optimization.ema", ema, 2);
     INTEGER("optimization.epochs", s->epochs);
     INTEGER("optimization.steps", s->steps);

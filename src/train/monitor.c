@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TARGET_NORM_EPS 1e-5f /* as in the step: PyTorch's default */
-
 /* A number of results and where it lies in the readback. */
 typedef struct result {
     gpu_tensor device, host;
@@ -21,15 +19,18 @@ typedef struct result {
 struct ij_monitor {
     ij_jepa *jepa;
     gpu_arena *arena, *readback;
-    gpu_tensor normed;  /* [batch patches, dim] all targets */
-    gpu_tensor means;   /* [patches, dim] of a position over the batch */
-    gpu_tensor trivial; /* [target rows, dim] the trivial predictions */
+    vit_saved own;      /* the features of a step that has none; else unused */
+    gpu_tensor y;       /* [batch patches, dim] the features of all patches */
+    gpu_tensor normed;  /* [batch patches, target dim] all targets; absent where blocks are masked at the input */
+    gpu_tensor means;   /* [patches, target dim] of a position over the batch; likewise */
+    gpu_tensor trivial; /* [target rows, target dim] the trivial predictions; likewise */
     gpu_tensor pooled;  /* [batch, dim] */
     gpu_tensor position_scratch, cosine_scratch, loss_scratch, matmul_scratch;
     result position;                                 /* struct collapse_position */
     result cosine, loss, trivial_loss;               /* [1] */
-    result gram_target, gram_prediction;             /* [dim, dim] */
+    result gram_target, gram_prediction;             /* [dim, dim], [target dim, target dim] */
     result predictions, target_rows, target_offsets; /* the step's own, read back */
+    result targets;                                  /* likewise, where blocks are masked at the input */
     gpu_program *program;
     uint64_t ticket;
     ij_verdict_history history;
@@ -39,9 +40,13 @@ static ij_rows target_rows(const ij_jepa *j) {
     return (ij_rows){j->masks.tgt_offsets, (uint32_t)(j->desc.batch * j->desc.masks.blocks), (uint32_t)j->limits.target_rows};
 }
 
+/* Every block is a sequence of its own: a position's target depends on the block it is in, and exists in blocks only. */
+static bool masks_input(const ij_jepa *j) { return j->desc.model.target_mask == IJ_TARGET_MASK_INPUT; }
+static bool predicts_pixels(const ij_jepa *j) { return j->desc.model.targets == IJ_TARGETS_PIXELS; }
+static uint32_t target_dim(const ij_jepa *j) { return (uint32_t)ij_target_dim(&j->desc.model); }
+
 /* x^T x over the true rows. */
-static op_matmul_desc gram(const ij_monitor *m, const char *label, gpu_tensor x, ij_rows rows, gpu_tensor out) {
-    uint32_t dim = (uint32_t)m->jepa->desc.model.dim;
+static op_matmul_desc gram(const ij_monitor *m, const char *label, gpu_tensor x, ij_rows rows, uint32_t dim, gpu_tensor out) {
     return (op_matmul_desc){
         .label = label, .form = OP_MATMUL_TN, .m = dim, .n = dim, .rows = rows, .a = x, .b = x, .c = out, .scratch = m->matmul_scratch};
 }
@@ -58,21 +63,40 @@ static ij_status reserve_copy(ij_monitor *m, gpu_tensor from, const char *what, 
     return gpu_reserve(m->readback, from.bytes, what, &out->host, err);
 }
 
-static ij_status plan(ij_monitor *m, ij_error *err) {
+/* The features: the step's own, or memory for a pass of the look's. */
+static ij_status plan_features(ij_monitor *m, ij_error *err) {
     const ij_jepa *j = m->jepa;
-    uint64_t dim = (uint64_t)j->desc.model.dim, patches = (uint64_t)ij_patches(&j->desc.model), batch = (uint64_t)j->desc.batch;
-    IJ_TRY(gpu_arena_create(j->device, "collapse monitor", GPU_MEMORY_DEVICE, &m->arena, err));
-    IJ_TRY(gpu_arena_create(j->device, "collapse monitor readback", GPU_MEMORY_READBACK, &m->readback, err));
+    m->y = j->target_saved.y;
+    if (!masks_input(j) && !predicts_pixels(j)) return IJ_OK;
+    IJ_TRY(vit_saved_reserve(m->arena, &j->target, &j->full, false, &m->own, err));
+    m->y = m->own.y;
+    return IJ_OK;
+}
+
+/* What the trivial predictor needs on the device. */
+static ij_status plan_trivial(ij_monitor *m, ij_error *err) {
+    const ij_jepa *j = m->jepa;
+    uint64_t dim = target_dim(j), patches = (uint64_t)ij_patches(&j->desc.model), batch = (uint64_t)j->desc.batch;
+    if (masks_input(j)) return reserve_copy(m, j->targets, "targets", &m->targets, err);
     IJ_TRY(gpu_reserve(m->arena, 4 * batch * patches * dim, "normalised targets", &m->normed, err));
     IJ_TRY(gpu_reserve(m->arena, 4 * patches * dim, "mean targets", &m->means, err));
     IJ_TRY(gpu_reserve(m->arena, 4 * (uint64_t)j->limits.target_rows * dim, "trivial predictions", &m->trivial, err));
+    return gpu_reserve(m->arena, op_position_stats_scratch((uint32_t)patches, (uint32_t)dim), "position scratch", &m->position_scratch,
+                       err);
+}
+
+static ij_status plan(ij_monitor *m, ij_error *err) {
+    const ij_jepa *j = m->jepa;
+    uint64_t dim = (uint64_t)j->desc.model.dim, wide = target_dim(j), batch = (uint64_t)j->desc.batch;
+    IJ_TRY(gpu_arena_create(j->device, "collapse monitor", GPU_MEMORY_DEVICE, &m->arena, err));
+    IJ_TRY(gpu_arena_create(j->device, "collapse monitor readback", GPU_MEMORY_READBACK, &m->readback, err));
+    IJ_TRY(plan_features(m, err));
+    IJ_TRY(plan_trivial(m, err));
     IJ_TRY(gpu_reserve(m->arena, 4 * batch * dim, "pooled targets", &m->pooled, err));
-    IJ_TRY(
-        gpu_reserve(m->arena, op_position_stats_scratch((uint32_t)patches, (uint32_t)dim), "position scratch", &m->position_scratch, err));
     IJ_TRY(gpu_reserve(m->arena, 4 * batch, "cosine scratch", &m->cosine_scratch, err));
     IJ_TRY(gpu_reserve(m->arena, op_loss_scratch((uint32_t)j->limits.target_rows), "loss scratch", &m->loss_scratch, err));
-    op_matmul_desc products[] = {gram(m, NULL, m->normed, vit_rows(&j->full), (gpu_tensor){0}),
-                                 gram(m, NULL, m->trivial, target_rows(j), (gpu_tensor){0})};
+    op_matmul_desc products[] = {gram(m, NULL, m->y, vit_rows(&j->full), (uint32_t)dim, (gpu_tensor){0}),
+                                 gram(m, NULL, j->predictions, target_rows(j), (uint32_t)wide, (gpu_tensor){0})};
     uint64_t scratch = 16;
     for (int i = 0; i < IJ_COUNT(products); i++) {
         uint64_t bytes = op_matmul_scratch(j->device, &products[i]);
@@ -84,7 +108,7 @@ static ij_status plan(ij_monitor *m, ij_error *err) {
     IJ_TRY(reserve_result(m, 4, "loss", &m->loss, err));
     IJ_TRY(reserve_result(m, 4, "trivial loss", &m->trivial_loss, err));
     IJ_TRY(reserve_result(m, 4 * dim * dim, "Gram matrix of the targets", &m->gram_target, err));
-    IJ_TRY(reserve_result(m, 4 * dim * dim, "Gram matrix of the predictions", &m->gram_prediction, err));
+    IJ_TRY(reserve_result(m, 4 * wide * wide, "Gram matrix of the predictions", &m->gram_prediction, err));
     IJ_TRY(reserve_copy(m, j->predictions, "predictions", &m->predictions, err));
     IJ_TRY(reserve_copy(m, j->masks.tgt_rows, "target rows", &m->target_rows, err));
     IJ_TRY(reserve_copy(m, j->masks.tgt_offsets, "target offsets", &m->target_offsets, err));
@@ -94,34 +118,43 @@ static ij_status plan(ij_monitor *m, ij_error *err) {
 
 /* ---- record ---- */
 
-static ij_status record_targets(ij_monitor *m, ij_error *err) {
+static ij_status record_features(ij_monitor *m, ij_error *err) {
     const ij_jepa *j = m->jepa;
     uint32_t dim = (uint32_t)j->desc.model.dim, patches = (uint32_t)ij_patches(&j->desc.model), batch = (uint32_t)j->desc.batch;
-    gpu_tensor y = j->target_saved.y;
-    IJ_TRY(op_layernorm(m->program,
-                        &(op_layernorm_args){.x = y, .y = m->normed, .rows = vit_rows(&j->full), .dim = dim, .eps = TARGET_NORM_EPS}, err));
-    IJ_TRY(op_position_stats(m->program,
-                             &(op_position_stats_args){.x = m->normed,
-                                                       .mean = m->means,
-                                                       .stats = m->position.device,
-                                                       .scratch = m->position_scratch,
-                                                       .images = batch,
-                                                       .patches = patches,
-                                                       .dim = dim,
-                                                       .kind = (uint32_t)j->desc.loss},
-                             err));
+    if (m->own.blocks) IJ_TRY(ij_jepa_record_features(j, m->program, &m->own, err));
     IJ_TRY(op_mean_rows(
         m->program,
         &(op_mean_rows_args){
-            .x = y, .pooled = m->pooled, .offsets = j->full.offsets, .sequences = batch, .dim = dim, .rows_max = batch * patches},
+            .x = m->y, .pooled = m->pooled, .offsets = j->full.offsets, .sequences = batch, .dim = dim, .rows_max = batch * patches},
         err));
     if (batch > 1)
         IJ_TRY(op_cosine_stats(
             m->program,
             &(op_cosine_stats_args){.x = m->pooled, .cosine = m->cosine.device, .scratch = m->cosine_scratch, .rows = batch, .dim = dim},
             err));
-    op_matmul_desc product = gram(m, "Gram matrix of the targets", y, vit_rows(&j->full), m->gram_target.device);
+    op_matmul_desc product = gram(m, "Gram matrix of the targets", m->y, vit_rows(&j->full), dim, m->gram_target.device);
     return op_matmul(m->program, &product, err);
+}
+
+/* The targets of all patches and their mean at each position. */
+static ij_status record_targets(ij_monitor *m, ij_error *err) {
+    const ij_jepa *j = m->jepa;
+    op_layernorm_args norm = {.x = predicts_pixels(j) ? j->pixel_rows : m->y,
+                              .y = m->normed,
+                              .rows = vit_rows(&j->full),
+                              .dim = target_dim(j),
+                              .eps = predicts_pixels(j) ? IJ_PIXEL_NORM_EPS : IJ_TARGET_NORM_EPS};
+    IJ_TRY(op_layernorm(m->program, &norm, err));
+    return op_position_stats(m->program,
+                             &(op_position_stats_args){.x = m->normed,
+                                                       .mean = m->means,
+                                                       .stats = m->position.device,
+                                                       .scratch = m->position_scratch,
+                                                       .images = (uint32_t)j->desc.batch,
+                                                       .patches = (uint32_t)ij_patches(&j->desc.model),
+                                                       .dim = target_dim(j),
+                                                       .kind = (uint32_t)j->desc.loss},
+                             err);
 }
 
 static ij_status record_predictions(ij_monitor *m, ij_error *err) {
@@ -132,27 +165,30 @@ static ij_status record_predictions(ij_monitor *m, ij_error *err) {
                          .loss = m->loss.device,
                          .scratch = m->loss_scratch,
                          .rows = rows,
-                         .dim = (uint32_t)j->desc.model.dim,
+                         .dim = target_dim(j),
                          .kind = (uint32_t)j->desc.loss};
     IJ_TRY(op_loss(m->program, &loss, err));
-    IJ_TRY(gpu_fill(m->program, m->trivial, 0, err));
-    IJ_TRY(op_add_positions(m->program, m->trivial, m->means, j->masks.tgt_rows, rows, j->desc.model.dim, ij_patches(&j->desc.model), err));
-    loss.prediction = m->trivial, loss.loss = m->trivial_loss.device;
-    IJ_TRY(op_loss(m->program, &loss, err));
-    op_matmul_desc product = gram(m, "Gram matrix of the predictions", j->predictions, rows, m->gram_prediction.device);
+    if (!masks_input(j)) {
+        IJ_TRY(gpu_fill(m->program, m->trivial, 0, err));
+        IJ_TRY(op_add_positions(m->program, m->trivial, m->means, j->masks.tgt_rows, rows, target_dim(j), ij_patches(&j->desc.model), err));
+        loss.prediction = m->trivial, loss.loss = m->trivial_loss.device;
+        IJ_TRY(op_loss(m->program, &loss, err));
+    }
+    op_matmul_desc product = gram(m, "Gram matrix of the predictions", j->predictions, rows, target_dim(j), m->gram_prediction.device);
     return op_matmul(m->program, &product, err);
 }
 
 static ij_status record(ij_monitor *m, ij_error *err) {
-    const result *results[] = {&m->position,        &m->cosine,      &m->loss,        &m->trivial_loss,  &m->gram_target,
-                               &m->gram_prediction, &m->predictions, &m->target_rows, &m->target_offsets};
+    const result *results[] = {&m->position,        &m->cosine,      &m->loss,        &m->trivial_loss,   &m->gram_target,
+                               &m->gram_prediction, &m->predictions, &m->target_rows, &m->target_offsets, &m->targets};
     IJ_TRY(gpu_program_create(m->jepa->device, "collapse monitor", false, &m->program, err));
     gpu_program_scope(m->program, "monitor");
     IJ_TRY(gpu_fill(m->program, m->cosine.device, 0, err));
-    IJ_TRY(record_targets(m, err));
+    IJ_TRY(record_features(m, err));
+    if (!masks_input(m->jepa)) IJ_TRY(record_targets(m, err));
     IJ_TRY(record_predictions(m, err));
     for (int i = 0; i < IJ_COUNT(results); i++)
-        IJ_TRY(gpu_copy(m->program, results[i]->host, results[i]->device, results[i]->device.bytes, err));
+        if (results[i]->host.arena) IJ_TRY(gpu_copy(m->program, results[i]->host, results[i]->device, results[i]->device.bytes, err));
     return gpu_program_finish(m->program, err);
 }
 
@@ -175,6 +211,7 @@ void ij_monitor_destroy(ij_monitor *m) {
     gpu_program_destroy(m->program);
     gpu_arena_destroy(m->arena);
     gpu_arena_destroy(m->readback);
+    vit_saved_free(&m->own);
     free(m);
 }
 
@@ -232,6 +269,45 @@ ij_status ij_grouped_stats(const float *x, const uint32_t *place, int64_t rows, 
     return IJ_OK;
 }
 
+static double distance(double difference, uint32_t kind) {
+    double size = fabs(difference);
+    if (kind == LOSS_L1) return size;
+    if (kind == LOSS_L2) return size * size;
+    return size < 1 ? 0.5 * size * size : size - 0.5;
+}
+
+ij_status ij_grouped_trivial(const float *x, const uint32_t *place, int64_t rows, int64_t images, int64_t patches, int64_t dim,
+                             uint32_t kind, double *loss, ij_error *err) {
+    double *memory, sum = 0, used = 0;
+    int64_t width = dim + 1; /* a position's sum, and how many rows are in it */
+    *loss = NAN;
+    IJ_TRY(ij_alloc(&memory, 2 * patches * width, sizeof *memory, "collapse monitor", err));
+    double *all = memory, *own = memory + patches * width;
+    for (int64_t r = 0; r < rows; r++) {
+        double *at = all + place[r] % patches * width;
+        for (int64_t d = 0; d < dim; d++) at[d] += (double)x[r * dim + d];
+        at[dim]++;
+    }
+    for (int64_t begin = 0, end; begin < rows && images > 1; begin = end) {
+        memset(own, 0, (size_t)(patches * width) * sizeof *own);
+        for (end = begin; end < rows && place[end] / patches == place[begin] / patches; end++) {
+            double *at = own + place[end] % patches * width;
+            for (int64_t d = 0; d < dim; d++) at[d] += (double)x[end * dim + d];
+            at[dim]++;
+        }
+        for (int64_t r = begin; r < end; r++) {
+            const double *a = all + place[r] % patches * width, *o = own + place[r] % patches * width;
+            double others = a[dim] - o[dim];
+            if (!(others > 0)) continue;
+            used += (double)dim;
+            for (int64_t d = 0; d < dim; d++) sum += distance((double)x[r * dim + d] - (a[d] - o[d]) / others, kind);
+        }
+    }
+    if (used > 0) *loss = sum / used;
+    free(memory);
+    return IJ_OK;
+}
+
 /* The mean that the device took has the image itself in it. With the mean m' of the others, t - m' = (t - m) n / (n - 1): a factor for L1,
  * its square for L2, and for smooth L1 as far as differences stay below 1. */
 static double leave_one_out(double loss, uint32_t kind, int images) {
@@ -240,26 +316,41 @@ static double leave_one_out(double loss, uint32_t kind, int images) {
     return loss * (kind == LOSS_L1 ? factor : factor * factor);
 }
 
+/* What the device found of the targets, or the same of targets that exist at target rows only. */
+static ij_status read_targets(ij_monitor *m, int64_t rows, ij_monitor_sample *sample, ij_error *err) {
+    const ij_jepa *j = m->jepa;
+    int64_t images = j->desc.batch, patches = ij_patches(&j->desc.model);
+    if (masks_input(j)) {
+        const float *targets = gpu_map(m->targets.host);
+        const uint32_t *place = gpu_map(m->target_rows.host);
+        double cosine; /* of blocks; that of images is the device's */
+        IJ_TRY(ij_grouped_stats(targets, place, rows, images, patches, target_dim(j), &cosine, &sample->position_variance_target, err));
+        return ij_grouped_trivial(targets, place, rows, images, patches, target_dim(j), j->desc.loss, &sample->trivial_loss, err);
+    }
+    const struct collapse_position *position = gpu_map(m->position.host);
+    const float *trivial = gpu_map(m->trivial_loss.host);
+    sample->trivial_loss = leave_one_out((double)*trivial, j->desc.loss, j->desc.batch);
+    if (images > 1 && position->total > 0) sample->position_variance_target = (double)position->within / (double)position->total;
+    return IJ_OK;
+}
+
 ij_status ij_monitor_read(ij_monitor *m, ij_monitor_sample *sample, ij_error *err) {
     const ij_jepa *j = m->jepa;
-    int batch = j->desc.batch, dim = j->desc.model.dim;
+    int batch = j->desc.batch;
     IJ_TRY(gpu_wait(j->device, m->ticket, err));
-    const struct collapse_position *position = gpu_map(m->position.host);
-    const float *cosine = gpu_map(m->cosine.host), *loss = gpu_map(m->loss.host), *trivial = gpu_map(m->trivial_loss.host);
+    const float *cosine = gpu_map(m->cosine.host), *loss = gpu_map(m->loss.host);
     const uint32_t *offsets = gpu_map(m->target_offsets.host);
     int64_t rows = offsets[target_rows(j).at];
-    *sample = (ij_monitor_sample){.loss = (double)*loss,
-                                  .trivial_loss = leave_one_out((double)*trivial, (uint32_t)j->desc.loss, batch),
-                                  .cosine_target = batch > 1 ? (double)*cosine : NAN,
-                                  .position_variance_target =
-                                      batch > 1 && position->total > 0 ? (double)position->within / (double)position->total : NAN};
+    *sample = (ij_monitor_sample){
+        .loss = (double)*loss, .trivial_loss = NAN, .cosine_target = batch > 1 ? (double)*cosine : NAN, .position_variance_target = NAN};
     if (rows > j->limits.target_rows)
         return ij_fail(err, IJ_ERROR_MISMATCH, "collapse monitor: %lld target rows, room for %lld", (long long)rows,
                        (long long)j->limits.target_rows);
-    IJ_TRY(ij_rankme(gpu_map(m->gram_target.host), dim, &sample->rankme_target, err));
-    IJ_TRY(ij_rankme(gpu_map(m->gram_prediction.host), dim, &sample->rankme_prediction, err));
-    return ij_grouped_stats(gpu_map(m->predictions.host), gpu_map(m->target_rows.host), rows, batch, ij_patches(&j->desc.model), dim,
-                            &sample->cosine_prediction, &sample->position_variance_prediction, err);
+    IJ_TRY(read_targets(m, rows, sample, err));
+    IJ_TRY(ij_rankme(gpu_map(m->gram_target.host), j->desc.model.dim, &sample->rankme_target, err));
+    IJ_TRY(ij_rankme(gpu_map(m->gram_prediction.host), (int)target_dim(j), &sample->rankme_prediction, err));
+    return ij_grouped_stats(gpu_map(m->predictions.host), gpu_map(m->target_rows.host), rows, batch, ij_patches(&j->desc.model),
+                            target_dim(j), &sample->cosine_prediction, &sample->position_variance_prediction, err);
 }
 
 ij_verdict ij_monitor_judge(ij_monitor *m, int64_t step, const ij_monitor_sample *sample, char *reason, size_t reason_bytes) {

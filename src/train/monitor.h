@@ -1,16 +1,19 @@
 /* The collapse monitor: is the representation still about the image?      layer: train; uses: base, gpu, ops, model
  *
  * Looks, every so many steps, at what a pass left on the device: the target encoder's features y of all patches, targets and
- * predictions of the target rows. No further forward pass.
+ * predictions of the target rows. No further forward pass, but where the step has no such features (meta.targets: pixels,
+ * meta.target_mask: input): there a look runs the target encoder over the whole images itself, so that y is always what evaluation uses.
  *   RankMe             of y [batch patches, dim] and of the predictions [target rows, dim], from their Gram matrices, not centred
  *   cosine             mean over all pairs of images; a target's image is the mean of its patches' y (the feature that evaluation
  *                      uses), a prediction's the mean of its predictions
- *   position variance  across images at the same position / across all rows; of the targets (y after their LayerNorm) at all
- *                      positions, of the predictions at the positions that are targets in two images or more
+ *   position variance  across images at the same position / across all rows; of the targets (y after their LayerNorm; with pixels,
+ *                      the normalised patches) at all positions, of the predictions at the positions that are targets in two images
+ *                      or more. With target_mask: input a target exists at target rows only, and is treated as the predictions are
  *   trivial loss       of predicting, for each target row, the mean target of its position over the other images of the batch
  *   loss               of the predictor on this micro-batch, unscaled
  * The device computes all but the predictions' cosine and position variance, for which rows are grouped by a position that only the
- * masks know: predictions and masks are read back (target rows x dim floats a look) and grouped on the host. */
+ * masks know: predictions and masks are read back (target rows x dim floats a look) and grouped on the host; with target_mask: input
+ * the targets too. */
 #ifndef IJ_TRAIN_MONITOR_H
 #define IJ_TRAIN_MONITOR_H
 
@@ -42,5 +45,10 @@ ij_verdict ij_monitor_verdict(const ij_monitor *monitor);
  * such rows. */
 ij_status ij_grouped_stats(const float *x, const uint32_t *place, int64_t rows, int64_t images, int64_t patches, int64_t dim,
                            double *cosine, double *position_variance, ij_error *err);
+
+/* Of the same rows: the mean loss (LOSS_SMOOTH_L1, LOSS_L2, LOSS_L1) of predicting, for each row, the mean row of its position in the
+ * other images. Rows whose position no other image has are left out; NaN where none is left. Image-major: all rows of image 0 first. */
+ij_status ij_grouped_trivial(const float *x, const uint32_t *place, int64_t rows, int64_t images, int64_t patches, int64_t dim,
+                             uint32_t kind, double *loss, ij_error *err);
 
 #endif
