@@ -157,7 +157,7 @@ static void open_fixture(fixture *f, gpu_element element, int last_blocks, bool 
                                .std = {0.2f, 0.25f, 0.3f},
                                .pixel_bytes = sizeof f->pixels};
     CHECK_OK(ij_classifier_create(test_device, &desc, &f->classifier, &err));
-    CHECK_OK(ij_weights_create(test_device, &small_model, false, &encoder, &err));
+    CHECK_OK(ij_weights_create(test_device, &small_model, IJ_KEEP_TARGET, &encoder, &err));
     CHECK_OK(ij_weights_commit(encoder, &err));
     CHECK_OK(ij_weights_initialise(encoder, 3, &err));
     CHECK_OK(ij_classifier_load(f->classifier, encoder, 3, &err));
@@ -608,7 +608,7 @@ static void write_run(const char *path) {
     ij_train_config_defaults(&config);
     CHECK_OK(ij_train_config_read(&text, &config, NULL, 0, &err));
     config.schedule.steps_per_epoch = 1;
-    CHECK_OK(ij_weights_create(test_device, &config.model, true, &weights, &err));
+    CHECK_OK(ij_weights_create(test_device, &config.model, IJ_KEEP_TRAINING, &weights, &err));
     CHECK_OK(ij_weights_commit(weights, &err));
     CHECK_OK(ij_weights_initialise(weights, config.seed, &err));
     CHECK_OK(ij_checkpoint_write(path, weights, &config, 7, &err));
@@ -725,10 +725,10 @@ START_TEST(test_out) {
     ck_assert_str_eq(ij_safetensors_get(file, "classes"), "[\"0\",\"1\",\"2\",\"3\"]");
     CHECK_OK(ij_checkpoint_config(out, &config, &step, &err));
     ij_weights *loaded, *began;
-    CHECK_OK(ij_weights_create(test_device, &config.model, false, &loaded, &err));
+    CHECK_OK(ij_weights_create(test_device, &config.model, IJ_KEEP_TARGET, &loaded, &err));
     CHECK_OK(ij_weights_commit(loaded, &err));
     CHECK_OK(ij_checkpoint_read(out, loaded, &err));
-    CHECK_OK(ij_weights_create(test_device, &config.model, false, &began, &err));
+    CHECK_OK(ij_weights_create(test_device, &config.model, IJ_KEEP_TARGET, &began, &err));
     CHECK_OK(ij_weights_commit(began, &err));
     CHECK_OK(ij_checkpoint_read(scratch_path("run.safetensors"), began, &err));
     for (int i = 0; i < loaded->table.count && !loaded->table.params[i].predictor; i++) {
