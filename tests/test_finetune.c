@@ -506,6 +506,57 @@ START_TEST(test_short_batches) {
 }
 END_TEST
 
+/* Four steps on the same batch, written for tests/peers_finetune.py: patch rows, labels, losses, weights before and after. */
+static void record_steps(const char *path) {
+    ij_error err = {0};
+    fixture f;
+    network n;
+    ij_safetensors_writer *writer;
+    float losses[4];
+    open_fixture(&f, GPU_WORD, 2, true);
+    open_network(&f, &n);
+    int64_t patches = ij_patches(&small_model), size = ij_patch_dim(&small_model), values = BATCH * patches * size;
+    float *rows = calloc((size_t)values, sizeof *rows), **kept = calloc((size_t)(2 * n.table->count), sizeof *kept);
+    for (int64_t i = 0; i < values; i++) rows[i] = (float)n.rows[i];
+    for (int i = 0; i < n.table->count; i++) kept[i] = read_param(&f, IJ_SLOT_WEIGHT, i);
+    for (int step = 0; step < IJ_COUNT(losses); step++) {
+        pass(&f, &(ij_classifier_scalars){.lr = 1e-3, .weight_decay = 0.05, .layer_decay = 0.7, .step = (uint64_t)step});
+        losses[step] = (float)update(&f).loss;
+    }
+    CHECK_OK(ij_safetensors_begin(path, &writer, &err));
+    CHECK_OK(ij_safetensors_add(writer, "rows", IJ_SAFETENSORS_F32, 3, (int64_t[]){BATCH, patches, size}, rows, &err));
+    CHECK_OK(ij_safetensors_add(writer, "labels", IJ_SAFETENSORS_U32, 1, (int64_t[]){BATCH}, f.labels, &err));
+    CHECK_OK(ij_safetensors_add(writer, "losses", IJ_SAFETENSORS_F32, 1, (int64_t[]){IJ_COUNT(losses)}, losses, &err));
+    for (int i = 0; i < n.table->count; i++) {
+        const ij_param *p = &n.table->params[i];
+        char name[96];
+        kept[n.table->count + i] = read_param(&f, IJ_SLOT_WEIGHT, i);
+        for (int after = 0; after < 2; after++) {
+            snprintf(name, sizeof name, "%s.%s", after ? "after" : "before", p->name);
+            CHECK_OK(ij_safetensors_add(writer, name, IJ_SAFETENSORS_F32, p->dims, p->shape, kept[after * n.table->count + i], &err));
+        }
+    }
+    CHECK_OK(ij_safetensors_finish(writer, &err));
+    for (int i = 0; i < 2 * n.table->count; i++) free(kept[i]);
+    free(kept), free(rows);
+    close_network(&n);
+    close_fixture(&f);
+}
+
+START_TEST(test_recorded) {
+    ij_error err = {0};
+    ij_safetensors *file;
+    const char *path = getenv("IJEPA_PEER_FINETUNE");
+    scratch_begin();
+    record_steps(path ? path : scratch_path("steps.safetensors"));
+    CHECK_OK(ij_safetensors_open(path ? path : scratch_path("steps.safetensors"), &file, &err));
+    const float *losses = ij_safetensors_find(file, "losses")->data;
+    for (int i = 1; i < 4; i++) ck_assert_double_lt((double)losses[i], (double)losses[i - 1]); /* one batch again and again */
+    ij_safetensors_close(file);
+    scratch_end();
+}
+END_TEST
+
 /* Infinite weights: the step changes nothing and says so. */
 START_TEST(test_not_finite) {
     ij_error err = {0};
@@ -922,6 +973,7 @@ Suite *finetune_suite(void) {
     tcase_add_loop_test(on_device, test_layer_decay, 0, 3);
     tcase_add_loop_test(on_device, test_frozen_blocks, 0, 2);
     tcase_add_test(on_device, test_short_batches);
+    tcase_add_test(on_device, test_recorded);
     tcase_add_test(on_device, test_not_finite);
     tcase_add_loop_test(on_device, test_learns, 0, 4);
     tcase_add_test(on_device, test_chance);
