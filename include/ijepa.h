@@ -150,8 +150,16 @@ typedef struct ijepa_model_info {
     float mean[3], std[3];
 } ijepa_model_info;
 
-/* Opens a run folder (its newest checkpoint) or a checkpoint file. batch: pictures encoded at once [32]; a single picture costs as much
- * as a batch, so take 1 where they come one by one. */
+typedef struct ijepa_model_options {
+    ijepa_device_options device;
+    int batch;             /* pictures encoded at once; one that is not full costs what its pictures cost [32] */
+    const char *precision; /* of matrix products: "f32", "f16", "bf16", "auto" [f32] */
+} ijepa_model_options;
+
+/* Opens a run folder (its newest checkpoint) or a checkpoint file. options may be NULL. */
+IJEPA_API ijepa_status ijepa_model_open_with(const char *path, const ijepa_model_options *options, ijepa_model **out, ijepa_error *err);
+
+/* The same in f32. device may be NULL. */
 IJEPA_API ijepa_status ijepa_model_open(const char *path, const ijepa_device_options *device, int batch, ijepa_model **out, ijepa_error *err);
 IJEPA_API void ijepa_model_close(ijepa_model *model);
 IJEPA_API void ijepa_model_describe(const ijepa_model *model, ijepa_model_info *info);
@@ -166,6 +174,41 @@ IJEPA_API ijepa_status ijepa_model_encode_files(ijepa_model *model, const char *
 /* The same for pixels in memory, [height, width, channels] bytes, channels 1 or 3. */
 IJEPA_API ijepa_status ijepa_model_encode(ijepa_model *model, const uint8_t *pixels, int height, int width, int channels, bool pooled, float *features,
                                           ijepa_error *err);
+
+/* ---- features of many images ---- */
+
+typedef struct ijepa_embed_options {
+    ijepa_device_options device;
+    const char *out;       /* FILE.safetensors, FILE.npy (and FILE.npy.names.txt) or FILE.csv; needed */
+    const char *layers;    /* "last"; "last4": the last four blocks side by side, the last one's columns last [last] */
+    bool patches;          /* the features of each patch [their mean]; "last" alone, and no .csv */
+    const char *encoder;   /* "target", "context" [target] */
+    const char *precision; /* of matrix products: "auto", "f32", "f16", "bf16" [auto] */
+    int height, width;     /* the size that images are brought to, multiples of the patch size [the trained size] */
+    bool whole;            /* the whole image, whatever its shape [IDX files and runs that trained on whole images: so too; else the centre
+                            * square, 224 / 256 of the shorter side] */
+    int batch;             /* images encoded at once [32] */
+    void (*progress)(void *user, const char *what, int64_t done, int64_t total);
+    bool (*stop)(void *user); /* asked before each batch; true ends the call with IJEPA_ERROR_STOPPED [never] */
+    void (*damaged)(void *user, const char *line); /* told of each image that cannot be read and is left out [not told] */
+    void *user;
+} ijepa_embed_options;
+
+typedef struct ijepa_embed_result {
+    int64_t count, damaged;  /* images in the file, and left out */
+    int dim, patches;        /* floats of a row; rows of an image (1: pooled) */
+    int height, width;       /* that the encoder saw */
+    char model[17];          /* mark of the encoder's weights */
+    char device[256], precision[300]; /* "bf16 (coopmat2, coopmat)" */
+    double seconds, images_per_second; /* of the pass over the images */
+    double busy;             /* part of that time that the device worked; NaN: it has no timestamps */
+} ijepa_embed_result;
+
+/* Writes the features of images: data is one folder (of class folders or not), one IDX file, or any number of pictures. Images are streamed:
+ * memory does not grow with their number, but for their names. The file appears when it is whole; a call that fails or is
+ * stopped leaves nothing behind and an older file as it was. result may be NULL. */
+IJEPA_API ijepa_status ijepa_embed(const char *model, const char *const *data, int count, const ijepa_embed_options *options,
+                                   ijepa_embed_result *result, ijepa_error *err);
 
 /* ---- evaluation ---- */
 

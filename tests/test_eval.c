@@ -313,7 +313,7 @@ static void write_run(const char *path) {
     ij_train_config_defaults(&config);
     CHECK_OK(ij_train_config_read(&text, &config, NULL, 0, &err));
     config.schedule.steps_per_epoch = 1;
-    CHECK_OK(ij_weights_create(test_device, &config.model, true, &weights, &err));
+    CHECK_OK(ij_weights_create(test_device, &config.model, IJ_KEEP_TRAINING, &weights, &err));
     CHECK_OK(ij_weights_commit(weights, &err));
     CHECK_OK(ij_weights_initialise(weights, config.seed, &err));
     CHECK_OK(ij_checkpoint_write(path, weights, &config, 7, &err));

@@ -223,7 +223,7 @@ START_TEST(test_sample_of_a_step) {
     ij_weights *weights;
     ij_jepa *jepa;
     ij_monitor *monitor;
-    CHECK_OK(ij_weights_create(test_device, &desc.model, true, &weights, &err));
+    CHECK_OK(ij_weights_create(test_device, &desc.model, IJ_KEEP_TRAINING, &weights, &err));
     CHECK_OK(ij_jepa_plan(test_device, &desc, weights, &jepa, &err));
     CHECK_OK(ij_weights_commit(weights, &err));
     CHECK_OK(ij_jepa_build(jepa, &err));

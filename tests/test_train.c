@@ -110,7 +110,7 @@ static void run_step(step *s, const int *pictures, int count, bool only_first, g
                              .loss = LOSS_SMOOTH_L1,
                              .loss_divisor = 1000};
     masks_defaults(&s->desc.masks);
-    CHECK_OK(ij_weights_create(test_device, &s->desc.model, true, &s->weights, &err));
+    CHECK_OK(ij_weights_create(test_device, &s->desc.model, IJ_KEEP_TRAINING, &s->weights, &err));
     CHECK_OK(ij_jepa_plan(test_device, &s->desc, s->weights, &s->jepa, &err));
     CHECK_OK(ij_weights_commit(s->weights, &err));
     CHECK_OK(ij_jepa_build(s->jepa, &err));
@@ -221,7 +221,7 @@ START_TEST(test_small_grids) {
         for (int i = 0; i < 3; i++)
             images[i] = (ij_jepa_image){
                 .offset = (uint64_t)i * 4096, .width = 30, .height = 40, .channels = 3, .crop_w = 30, .crop_h = 40, .sample = (uint32_t)i};
-        CHECK_OK(ij_weights_create(test_device, &desc.model, true, &weights, &err));
+        CHECK_OK(ij_weights_create(test_device, &desc.model, IJ_KEEP_TRAINING, &weights, &err));
         CHECK_OK(ij_jepa_plan(test_device, &desc, weights, &jepa, &err));
         CHECK_OK(ij_weights_commit(weights, &err));
         CHECK_OK(ij_jepa_build(jepa, &err));

@@ -21,8 +21,9 @@ struct ijepa_model {
     ijepa_model_info info;
     ij_train_config config; /* what it was trained with */
     gpu_device *device;
+    ij_precision precision;
     ij_weights *weights;
-    ij_embedder *embedder;
+    ij_embedder *embedders[IJ_EMBED_TOKENS + 1]; /* of each output that was asked for */
     int batch;
     int64_t picture_bytes; /* a multiple of 16 */
     ij_jepa_image *places; /* [batch] */
@@ -31,6 +32,16 @@ struct ijepa_model {
     uint8_t *cut; /* of the picture at hand */
     int64_t cut_capacity;
 };
+
+/* Made when it is first asked for: most callers want pooled features alone. */
+static ij_status need_embedder(ijepa_model *m, ij_embed_output output, ij_error *err) {
+    const ij_train_config *c = &m->config;
+    if (m->embedders[output]) return IJ_OK;
+    ij_embed_desc desc = {.model = c->model, .batch = m->batch, .pixel_bytes = (uint64_t)(m->batch * m->picture_bytes), .output = output};
+    memcpy(desc.mean, c->mean, sizeof desc.mean);
+    memcpy(desc.std, c->std, sizeof desc.std);
+    return ij_embedder_create(m->device, &desc, m->weights, &m->embedders[output], err);
+}
 
 static ij_status open_encoder(ijepa_model *m, const char *checkpoint, const gpu_device_desc *desc, ij_error *err) {
     const ij_train_config *c = &m->config;
@@ -41,11 +52,13 @@ static ij_status open_encoder(ijepa_model *m, const char *checkpoint, const gpu_
     if (m->picture_bytes > PICTURE_BYTES_MAX) m->picture_bytes = PICTURE_BYTES_MAX;
     IJ_TRY(ij_alloc(&m->places, m->batch, sizeof *m->places, "pictures", err));
     IJ_TRY(ij_alloc(&m->pixels, m->batch, (size_t)m->picture_bytes, "pixels of a batch", err));
-    IJ_TRY(ij_weights_create(m->device, &c->model, false, &m->weights, err));
+    gpu_element element;
+    IJ_TRY(ij_precision_resolve(m->device, m->precision, &element, NULL, 0, err));
+    IJ_TRY(ij_weights_create(m->device, &c->model, IJ_KEEP_TARGET, &m->weights, err));
+    IJ_TRY(ij_weights_keep_half(m->weights, element, err));
     IJ_TRY(ij_weights_commit(m->weights, err));
     IJ_TRY(ij_checkpoint_read(checkpoint, m->weights, err));
-    return ij_embedder_create(m->device, &c->model, c->mean, c->std, m->batch, (uint64_t)(m->batch * m->picture_bytes), m->weights,
-                              &m->embedder, err);
+    return need_embedder(m, IJ_EMBED_LAST, err);
 }
 
 static ij_status open_model(ijepa_model *m, const char *path, const gpu_device_desc *desc, ij_error *err) {
@@ -70,17 +83,22 @@ static ij_status open_model(ijepa_model *m, const char *path, const gpu_device_d
     return IJ_OK;
 }
 
-ijepa_status ijepa_model_open(const char *path, const ijepa_device_options *device, int batch, ijepa_model **out, ijepa_error *err) {
+ijepa_status ijepa_model_open_with(const char *path, const ijepa_model_options *options, ijepa_model **out, ijepa_error *err) {
     API_NEED(out);
     *out = NULL;
     API_NEED(path);
-    if (batch < 0 || batch > BATCH_MAX) return api_range(__func__, "batch", batch, "0 to 4096", err);
+    static const ijepa_model_options defaults = {0};
+    if (!options) options = &defaults;
+    if (options->batch < 0 || options->batch > BATCH_MAX) return api_range(__func__, "batch", options->batch, "0 to 4096", err);
     ij_error ours = {0};
     ijepa_model *model;
-    gpu_device_desc desc = api_device_desc(device);
-    ij_status status = ij_alloc(&model, 1, sizeof *model, "model", &ours);
+    ij_precision precision = IJ_PRECISION_F32;
+    gpu_device_desc desc = api_device_desc(&options->device);
+    ij_status status = options->precision ? ij_precision_find(options->precision, &precision, &ours) : IJ_OK;
+    if (status == IJ_OK) status = ij_alloc(&model, 1, sizeof *model, "model", &ours);
     if (status != IJ_OK) return api_result(status, &ours, err);
-    model->batch = batch ? batch : BATCH_DEFAULT;
+    model->batch = options->batch ? options->batch : BATCH_DEFAULT;
+    model->precision = precision;
     status = open_model(model, path, &desc, &ours);
     if (status == IJ_OK)
         *out = model;
@@ -89,9 +107,15 @@ ijepa_status ijepa_model_open(const char *path, const ijepa_device_options *devi
     return api_result(status, &ours, err);
 }
 
+ijepa_status ijepa_model_open(const char *path, const ijepa_device_options *device, int batch, ijepa_model **out, ijepa_error *err) {
+    ijepa_model_options options = {.batch = batch};
+    if (device) options.device = *device;
+    return ijepa_model_open_with(path, &options, out, err);
+}
+
 void ijepa_model_close(ijepa_model *model) {
     if (!model) return;
-    ij_embedder_destroy(model->embedder);
+    for (int i = 0; i < IJ_COUNT(model->embedders); i++) ij_embedder_destroy(model->embedders[i]);
     ij_weights_destroy(model->weights);
     gpu_device_close(model->device);
     ij_image_free(&model->decoded);
@@ -138,8 +162,9 @@ static ij_status place_picture(ijepa_model *m, const ij_image *image, int at, ij
 }
 
 static ij_status run(ijepa_model *m, int count, bool pooled, float *features, ij_error *err) {
-    return ij_embedder_run(m->embedder, m->places, count, m->pixels, (uint64_t)(count * m->picture_bytes), pooled ? features : NULL,
-                           pooled ? NULL : features, err);
+    ij_embed_output output = pooled ? IJ_EMBED_LAST : IJ_EMBED_TOKENS;
+    IJ_TRY(need_embedder(m, output, err));
+    return ij_embedder_run(m->embedders[output], m->places, count, m->pixels, (uint64_t)(count * m->picture_bytes), features, err);
 }
 
 static ij_status encode_files(ijepa_model *m, const char *const *paths, int64_t count, bool pooled, float *features, ij_error *err) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const cli_command *const commands[] = {&cmd_devices, &cmd_train,    &cmd_eval, &cmd_masks,
+static const cli_command *const commands[] = {&cmd_devices, &cmd_train,    &cmd_eval, &cmd_embed, &cmd_masks,
                                               &cmd_replay,  &cmd_selftest, &cmd_tune, &cmd_bench};
 
 static void print_help(void) {

@@ -4,23 +4,25 @@
 #include "base/memory.h"
 #include "data/folder.h"
 #include "data/idx.h"
+#include "io/checksum.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct ij_dataset {
-    char *path; /* the root folder, or the IDX file */
+    char *path; /* the root folder, or the IDX file; "" for single pictures */
     int64_t count;
     int channels, classes;
     char **class_names; /* [classes] */
     /* folder */
     ij_folder folder;
     int32_t *labels; /* [count], NULL: none */
+    int pad_to;      /* of IDX and of single pictures */
     /* IDX */
     bool is_idx;
-    int pad_to;
     void *image_bytes, *label_bytes; /* what the two below point into */
     ij_idx images, image_labels;
 };
@@ -125,7 +127,54 @@ static void read_idx(const ij_dataset *dataset, int64_t i, int width, int height
     }
 }
 
-/* ---- both ---- */
+/* ---- single pictures ---- */
+
+static ij_status copy_paths(ij_dataset *dataset, const char *const *paths, int64_t count, ij_error *err) {
+    size_t bytes = 0;
+    for (int64_t i = 0; i < count; i++) bytes += strlen(paths[i]) + 1;
+    IJ_TRY(ij_alloc(&dataset->folder.names, (int64_t)bytes, 1, "list of images", err));
+    IJ_TRY(ij_alloc(&dataset->folder.paths, count, sizeof *dataset->folder.paths, "list of images", err));
+    char *next = dataset->folder.names;
+    for (int64_t i = 0; i < count; i++) {
+        dataset->folder.paths[i] = next;
+        next = stpcpy(next, paths[i]) + 1;
+    }
+    dataset->count = dataset->folder.count = count;
+    return ij_copy_text(&dataset->path, "", 0, err);
+}
+
+ij_status ij_dataset_open_files(const char *const *paths, int64_t count, const ij_dataset_desc *desc, ij_dataset **out, ij_error *err) {
+    *out = NULL;
+    ij_dataset *dataset;
+    if (count < 1) return ij_fail(err, IJ_ERROR_ARGUMENT, "no pictures given");
+    IJ_TRY(ij_alloc(&dataset, 1, sizeof *dataset, "dataset", err));
+    dataset->channels = desc && desc->channels ? desc->channels : 3;
+    dataset->pad_to = desc ? desc->pad_to : 0;
+    ij_status status = copy_paths(dataset, paths, count, err);
+    if (status == IJ_OK)
+        *out = dataset;
+    else
+        ij_dataset_close(dataset);
+    return status;
+}
+
+/* Puts the picture into the middle of a black one of `side` pixels a side. */
+static ij_status pad(ij_image *image, int side, const char *name, ij_error *err) {
+    int width = image->width, height = image->height;
+    if (width >= side || height >= side) return IJ_OK;
+    size_t channels = (size_t)image->channels, row = (size_t)width * channels, wide = (size_t)side * channels;
+    size_t left = (size_t)((side - width) / 2) * channels, top = (size_t)((side - height) / 2);
+    uint8_t *copy;
+    IJ_TRY(ij_alloc(&copy, (int64_t)(row * (size_t)height), 1, "padded picture", err));
+    memcpy(copy, image->pixels, row * (size_t)height);
+    ij_status status = ij_image_resize(image, side, side, image->channels, name, err);
+    if (status == IJ_OK) memset(image->pixels, 0, wide * (size_t)side);
+    for (size_t y = 0; y < (size_t)height && status == IJ_OK; y++) memcpy(image->pixels + (top + y) * wide + left, copy + y * row, row);
+    free(copy);
+    return status;
+}
+
+/* ---- all ---- */
 
 /* Decides what `path` is; on success dataset->path names the folder or the IDX file. */
 static ij_status find_source(ij_dataset *dataset, const char *path, bool *idx, ij_error *err) {
@@ -202,11 +251,44 @@ int64_t ij_dataset_image_bytes(const ij_dataset *dataset) {
     return pixels * dataset->channels;
 }
 
+static ij_status picture_path(const ij_dataset *dataset, int64_t i, char *out, size_t out_bytes, ij_error *err) {
+    const char *name = dataset->folder.paths[i];
+    if (*dataset->path) return ij_path_join(out, out_bytes, dataset->path, name, err);
+    if (strlen(name) >= out_bytes) return ij_fail(err, IJ_ERROR_ARGUMENT, "path too long: %.200s", name);
+    strcpy(out, name);
+    return IJ_OK;
+}
+
+ij_status ij_dataset_mark(const ij_dataset *dataset, uint64_t *out, ij_error *err) {
+    ij_checksum sum;
+    ij_checksum_begin(&sum);
+    int32_t shape[3] = {dataset->is_idx, dataset->channels, dataset->pad_to};
+    ij_checksum_add(&sum, shape, sizeof shape);
+    if (dataset->is_idx) {
+        const ij_idx *images = &dataset->images, *labels = &dataset->image_labels;
+        ij_checksum_add(&sum, images->shape, sizeof images->shape);
+        ij_checksum_add(&sum, images->values, (size_t)(images->shape[0] * images->shape[1] * images->shape[2]));
+        if (labels->values) ij_checksum_add(&sum, labels->values, (size_t)labels->shape[0]);
+    }
+    for (int64_t i = 0; i < dataset->count && !dataset->is_idx; i++) {
+        char path[8192];
+        struct stat info;
+        IJ_TRY(picture_path(dataset, i, path, sizeof path, err));
+        int64_t of_file[3] = {-1, 0, 0};
+        if (stat(path, &info) == 0) of_file[0] = info.st_size, of_file[1] = info.st_mtim.tv_sec, of_file[2] = info.st_mtim.tv_nsec;
+        ij_checksum_add(&sum, dataset->folder.paths[i], strlen(dataset->folder.paths[i]) + 1);
+        ij_checksum_add(&sum, of_file, sizeof of_file);
+    }
+    *out = ij_checksum_end(&sum);
+    return IJ_OK;
+}
+
 ij_status ij_dataset_read(const ij_dataset *dataset, int64_t i, ij_image *image, ij_error *err) {
     if (!dataset->is_idx) {
         char path[8192];
-        IJ_TRY(ij_path_join(path, sizeof path, dataset->path, dataset->folder.paths[i], err));
-        return ij_image_read(path, dataset->channels, image, err);
+        IJ_TRY(picture_path(dataset, i, path, sizeof path, err));
+        IJ_TRY(ij_image_read(path, dataset->channels, image, err));
+        return pad(image, dataset->pad_to, path, err);
     }
     int height = (int)dataset->images.shape[1], width = (int)dataset->images.shape[2], pad = dataset->pad_to;
     IJ_TRY(ij_image_resize(image, pad ? pad : width, pad ? pad : height, dataset->channels, dataset->path, err));

@@ -23,7 +23,16 @@ typedef struct ij_dataset ij_dataset;
 
 /* desc may be NULL. */
 ij_status ij_dataset_open(const char *path, const ij_dataset_desc *desc, ij_dataset **out, ij_error *err);
+
+/* Single pictures as a data set without labels, in the order given; a name is the path as given. Those of less than pad_to pixels a side get
+ * zeros around them, as IDX images do. Whether they can be read is seen when they are. */
+ij_status ij_dataset_open_files(const char *const *paths, int64_t count, const ij_dataset_desc *desc, ij_dataset **out, ij_error *err);
 void ij_dataset_close(ij_dataset *dataset); /* NULL is fine */
+
+/* What tells two data sets apart, as `make` tells: for pictures ij_checksum over each one's path (below the root), size and modification
+ * time in ns, so no picture is read; one that cannot be looked at counts as size -1. For IDX it is the files' bytes. Channels and
+ * pad_to go into it. */
+ij_status ij_dataset_mark(const ij_dataset *dataset, uint64_t *out, ij_error *err);
 
 int64_t ij_dataset_count(const ij_dataset *dataset);
 int ij_dataset_channels(const ij_dataset *dataset);

@@ -32,9 +32,7 @@ typedef struct eval {
     char checkpoint[4600];
     gpu_device *device;
     ij_weights *trained, *random;
-    ij_embedder *embedders[2];
-    ij_pixels *pixels;
-    ij_extractor extractors[ROWS];
+    ij_embedder *embedders[ROWS];
     split train, test;
     const char *row; /* at hand, for progress */
 } eval;
@@ -150,16 +148,16 @@ static ij_status open_encoder(eval *e, bool random, ij_error *err) {
     const ij_train_config *c = &e->config;
     ij_weights **weights = random ? &e->random : &e->trained;
     ij_features_desc desc = features_desc(e, &e->train, 0);
-    IJ_TRY(ij_weights_create(e->device, &c->model, false, weights, err));
+    IJ_TRY(ij_weights_create(e->device, &c->model, IJ_KEEP_TARGET, weights, err));
     IJ_TRY(ij_weights_commit(*weights, err));
     if (random)
         IJ_TRY(ij_weights_initialise(*weights, c->seed, err));
     else
         IJ_TRY(ij_checkpoint_read(e->checkpoint, *weights, err));
-    IJ_TRY(ij_embedder_create(e->device, &c->model, c->mean, c->std, desc.batch, ij_features_pixel_bytes(&desc), *weights,
-                              &e->embedders[random], err));
-    e->extractors[random ? RANDOM : TRAINED] = ij_embedder_extractor(e->embedders[random], c->model.dim);
-    return IJ_OK;
+    ij_embed_desc embed = {.model = c->model, .batch = desc.batch, .pixel_bytes = ij_features_pixel_bytes(&desc)};
+    memcpy(embed.mean, c->mean, sizeof embed.mean);
+    memcpy(embed.std, c->std, sizeof embed.std);
+    return ij_embedder_create(e->device, &embed, *weights, &e->embedders[random ? RANDOM : TRAINED], err);
 }
 
 static ij_status open_all(eval *e, const char *run, ij_error *err) {
@@ -173,15 +171,15 @@ static ij_status open_all(eval *e, const char *run, ij_error *err) {
     IJ_TRY(open_encoder(e, false, err));
     IJ_TRY(open_encoder(e, true, err));
     ij_features_desc desc = features_desc(e, &e->train, 0);
-    IJ_TRY(ij_pixels_create(e->device, &e->config.model, e->config.mean, e->config.std, desc.batch, ij_features_pixel_bytes(&desc),
-                            &e->pixels, err));
-    e->extractors[PIXELS] = ij_pixels_extractor(e->pixels);
-    return IJ_OK;
+    ij_embed_desc pixels = ij_pixels_embed(&e->config.model, e->config.mean, e->config.std);
+    pixels.batch = desc.batch;
+    pixels.pixel_bytes = ij_features_pixel_bytes(&desc);
+    return ij_embedder_create(e->device, &pixels, NULL, &e->embedders[PIXELS], err);
 }
 
 static ij_status collect(eval *e, split *s, int64_t limit, ij_error *err) {
     ij_features_desc desc = features_desc(e, s, limit);
-    return ij_features_collect(s->dataset, &desc, e->extractors, ROWS, &s->features, err);
+    return ij_features_collect(s->dataset, &desc, e->embedders, ROWS, &s->features, err);
 }
 
 /* ---- the table ---- */
@@ -231,7 +229,7 @@ static ij_status measure(eval *e, ij_eval_result *result, ij_error *err) {
                                .knn_k = e->options->knn_k ? e->options->knn_k : 10,
                                .knn_temperature = e->options->knn_temperature != 0 ? e->options->knn_temperature : 0.07,
                                .seed = e->options->seed};
-    result->images_per_second = (double)(train->count + test->count) / (e->extractors[TRAINED].seconds + 1e-9);
+    result->images_per_second = (double)(train->count + test->count) / (train->seconds[TRAINED] + test->seconds[TRAINED] + 1e-9);
     IJ_TRY(ij_alloc(&predicted, test->count, sizeof *predicted, "predictions", err));
     ij_status status = IJ_OK;
     for (int set = 0; set < ROWS && status == IJ_OK; set++) status = fill_row(e, set, predicted, &result->row[set], err);
@@ -245,7 +243,6 @@ static void close_all(eval *e) {
         ij_features_free(&splits[i]->features);
         ij_dataset_close(splits[i]->dataset);
     }
-    ij_pixels_destroy(e->pixels);
     for (int i = 0; i < IJ_COUNT(e->embedders); i++) ij_embedder_destroy(e->embedders[i]);
     ij_weights_destroy(e->trained);
     ij_weights_destroy(e->random);

@@ -241,7 +241,8 @@ ij_status gpu_run(gpu_program *program, ij_error *err);    /* submit and wait */
 
 typedef struct gpu_op_time {
     const char *label, *detail; /* owned by the program; detail is "" where the op said nothing */
-    double seconds, flops, bytes;
+    double begin, seconds;      /* when it began, on the device's clock, and how long it took */
+    double flops, bytes;
 } gpu_op_time;
 
 /* Times of the last run of a program made with profile, in order of recording; *rows is owned by the program. */

@@ -361,8 +361,10 @@ ij_status gpu_program_times(gpu_program *program, const gpu_op_time **rows, int 
     IJ_TRY(ij_alloc(&ticks, 2 * stamped, sizeof *ticks, "timestamps", err));
     VkResult result = device->vk.vkGetQueryPoolResults(device->handle, program->queries, 0, (uint32_t)(2 * stamped), 16 * (size_t)stamped,
                                                        ticks, 8, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
-    for (int64_t i = 0; i < stamped && result == VK_SUCCESS; i++)
+    for (int64_t i = 0; i < stamped && result == VK_SUCCESS; i++) {
+        program->ops[i].begin = 1e-9 * device->info.tick_ns * (double)ticks[2 * i];
         program->ops[i].seconds = 1e-9 * device->info.tick_ns * (double)(ticks[2 * i + 1] - ticks[2 * i]);
+    }
     free(ticks);
     *rows = program->ops;
     *count = (int)stamped;

@@ -13,25 +13,27 @@ static const struct {
     size_t bytes;
 } dtypes[] = {[IJ_NPY_F32] = {"<f4", 4}, [IJ_NPY_I32] = {"<i4", 4}, [IJ_NPY_U8] = {"|u1", 1}};
 
+size_t ij_npy_header(ij_npy_dtype dtype, int ndim, const int64_t *shape, char out[IJ_NPY_HEADER_MAX]) {
+    int used = 10 + snprintf(out + 10, 400, "{'descr': '%s', 'fortran_order': False, 'shape': (", dtypes[dtype].name);
+    for (int i = 0; i < ndim; i++) used += snprintf(out + used, 30, ndim == 1 ? "%lld," : i ? ", %lld" : "%lld", (long long)shape[i]);
+    used += snprintf(out + used, 8, "), }");
+    while (used < 127 || used % 64 != 63) out[used++] = ' '; /* so that the data begins at a multiple of 64 */
+    out[used++] = '\n';
+    memcpy(out, "\x93NUMPY\x01\x00", 8);
+    out[8] = (char)((used - 10) & 255);
+    out[9] = (char)((used - 10) >> 8);
+    return (size_t)used;
+}
+
 ij_status ij_npy_write(const char *path, ij_npy_dtype dtype, int ndim, const int64_t *shape, const void *data, ij_error *err) {
-    char header[512];
+    char header[IJ_NPY_HEADER_MAX];
     if (ndim < 0 || ndim > IJ_NPY_MAX_DIMS) return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: an array of %d dimensions", path, ndim);
-    int used = 10 + snprintf(header + 10, 400, "{'descr': '%s', 'fortran_order': False, 'shape': (", dtypes[dtype].name);
-    size_t bytes = dtypes[dtype].bytes;
-    for (int i = 0; i < ndim; i++) {
-        used += snprintf(header + used, 30, ndim == 1 ? "%lld," : i ? ", %lld" : "%lld", (long long)shape[i]);
-        bytes *= (size_t)shape[i];
-    }
-    used += snprintf(header + used, 8, "), }");
-    while (used % 64 != 63) header[used++] = ' '; /* so that the data begins at a multiple of 64 */
-    header[used++] = '\n';
-    memcpy(header, "\x93NUMPY\x01\x00", 8);
-    header[8] = (char)((used - 10) & 255);
-    header[9] = (char)((used - 10) >> 8);
+    size_t bytes = dtypes[dtype].bytes, used = ij_npy_header(dtype, ndim, shape, header);
+    for (int i = 0; i < ndim; i++) bytes *= (size_t)shape[i];
 
     ij_file_writer file;
     IJ_TRY(ij_file_begin(&file, path, err));
-    ij_status status = ij_file_write(&file, header, (size_t)used, err);
+    ij_status status = ij_file_write(&file, header, used, err);
     if (status == IJ_OK) status = ij_file_write(&file, data, bytes, err);
     if (status == IJ_OK) return ij_file_commit(&file, err);
     ij_file_abandon(&file);

@@ -20,6 +20,11 @@ typedef struct ij_npy {
     void *data;    /* [shape], row-major; ij_npy_free */
 } ij_npy;
 
+/* What stands before the data: returns its bytes, a multiple of 64. Of arrays of at most three dimensions it has 128, so that one written
+ * before the shape is known can be overwritten. ndim is at most IJ_NPY_MAX_DIMS. */
+#define IJ_NPY_HEADER_MAX 512
+size_t ij_npy_header(ij_npy_dtype dtype, int ndim, const int64_t *shape, char out[IJ_NPY_HEADER_MAX]);
+
 ij_status ij_npy_write(const char *path, ij_npy_dtype dtype, int ndim, const int64_t *shape, const void *data, ij_error *err);
 
 /* Reads a whole file; every other dtype, Fortran order, and a size that does not match the shape are errors. */

@@ -7,135 +7,201 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Staging of one batch under way. */
+typedef struct slot {
+    gpu_arena *upload, *readback;
+    gpu_tensor pixels, crops, offsets, results;
+    gpu_program *upload_program, *readback_program; /* both take timestamps: the batch's begin and end */
+    uint64_t ticket;
+    int count;
+} slot;
+
 struct ij_embedder {
     gpu_device *device;
-    ij_model_config model;
-    int batch;
+    ij_embed_desc desc;
     ij_weights *weights;
+    int layers; /* that are pooled, one behind the other in results; tokens and pixels: 1 */
     vit_trunk trunk;
     vit_tokens tokens;
     vit_saved saved;
-    gpu_arena *memory, *upload, *readback;
-    gpu_tensor positions, offsets, pixels, crops, rows, pooled;
-    gpu_tensor upload_pixels, upload_crops, read_pooled, read_tokens;
-    gpu_program *upload_program, *program;
+    gpu_arena *memory;
+    gpu_tensor positions, offsets, pixels, crops, rows;
+    gpu_tensor results;   /* pooled: [layers] parts of [batch, dim], each rounded up; else saved.y or rows */
+    uint64_t layer_bytes; /* of such a part */
+    gpu_program *program;
+    slot slots[IJ_EMBED_SLOTS];
+    int next, pending; /* the slot that is filled next; how many before it are under way */
+    double busy, ended;
 };
 
-static patches_desc patches_of(const ij_embedder *e, const float mean[3], const float std[3]) {
-    patches_desc p = {.batch = e->batch,
-                      .image_h = e->model.image_height,
-                      .image_w = e->model.image_width,
-                      .patch = e->model.patch_size,
-                      .channels = e->model.channels};
-    memcpy(p.mean, mean, sizeof p.mean);
-    memcpy(p.std, std, sizeof p.std);
-    return p;
+/* ---- making one ---- */
+
+static bool pooled(const ij_embedder *e) { return e->desc.output == IJ_EMBED_LAST || e->desc.output == IJ_EMBED_LAST4; }
+
+static ij_status check(const ij_embedder *e, ij_error *err) {
+    const ij_embed_desc *d = &e->desc;
+    assert(d->batch > 0 && (d->output == IJ_EMBED_PIXELS) == (e->weights == NULL));
+    if (d->output == IJ_EMBED_PIXELS) return IJ_OK;
+    assert(ij_weights_params(e->weights, d->context ? IJ_SLOT_WEIGHT : IJ_SLOT_TARGET) > 0);
+    return ij_model_check(&d->model, err);
 }
 
-static ij_status plan(ij_embedder *e, uint64_t pixel_bytes, ij_error *err) {
-    const ij_model_config *m = &e->model;
-    uint64_t all = (uint64_t)e->batch * (uint64_t)ij_patches(m), dim = (uint64_t)m->dim;
-    IJ_TRY(gpu_arena_create(e->device, "embedding", GPU_MEMORY_DEVICE, &e->memory, err));
-    IJ_TRY(gpu_reserve(e->memory, 4 * (uint64_t)ij_patches(m) * dim, "positions", &e->positions, err));
-    IJ_TRY(gpu_reserve(e->memory, 4 * ((uint64_t)e->batch + 1), "offsets", &e->offsets, err));
-    IJ_TRY(gpu_reserve(e->memory, pixel_bytes, "pixels", &e->pixels, err));
-    IJ_TRY(gpu_reserve(e->memory, (uint64_t)e->batch * sizeof(struct patches_crop), "crops", &e->crops, err));
-    IJ_TRY(gpu_reserve(e->memory, 4 * all * (uint64_t)ij_patch_dim(m), "patch rows", &e->rows, err));
-    IJ_TRY(gpu_reserve(e->memory, 4 * (uint64_t)e->batch * dim, "pooled", &e->pooled, err));
-    e->tokens = (vit_tokens){e->offsets, (uint32_t)e->batch, (uint32_t)all, (uint32_t)ij_patches(m)};
+static ij_status plan_encoder(ij_embedder *e, ij_error *err) {
+    const ij_model_config *m = &e->desc.model;
+    uint64_t batch = (uint64_t)e->desc.batch, patches = (uint64_t)ij_patches(m), dim = (uint64_t)m->dim;
+    IJ_TRY(gpu_reserve(e->memory, 4 * patches * dim, "positions", &e->positions, err));
+    e->tokens = (vit_tokens){e->offsets, (uint32_t)batch, (uint32_t)(batch * patches), (uint32_t)patches};
+    IJ_TRY(vit_trunk_make(e->weights, m, e->desc.context ? IJ_SLOT_WEIGHT : IJ_SLOT_TARGET, false, &e->trunk, err));
     IJ_TRY(vit_saved_reserve(e->memory, &e->trunk, &e->tokens, false, &e->saved, err));
-    IJ_TRY(gpu_arena_create(e->device, "embedding upload", GPU_MEMORY_UPLOAD, &e->upload, err));
-    IJ_TRY(gpu_reserve(e->upload, pixel_bytes, "pixels", &e->upload_pixels, err));
-    IJ_TRY(gpu_reserve(e->upload, (uint64_t)e->batch * sizeof(struct patches_crop), "crops", &e->upload_crops, err));
-    IJ_TRY(gpu_arena_create(e->device, "embedding results", GPU_MEMORY_READBACK, &e->readback, err));
-    IJ_TRY(gpu_reserve(e->readback, 4 * (uint64_t)e->batch * dim, "pooled", &e->read_pooled, err));
-    return gpu_reserve(e->readback, 4 * all * dim, "tokens", &e->read_tokens, err);
+    if (e->desc.output == IJ_EMBED_LAST4) e->layers = m->depth < IJ_EMBED_LAYERS ? m->depth : IJ_EMBED_LAYERS;
+    e->layer_bytes = (4 * batch * dim + 255) / 256 * 256;
+    e->results = e->saved.y;
+    if (!pooled(e)) return IJ_OK;
+    return gpu_reserve(e->memory, (uint64_t)e->layers * e->layer_bytes, "pooled", &e->results, err);
 }
 
-static ij_status write_constants(ij_embedder *e, ij_error *err) {
-    const ij_model_config *m = &e->model;
-    int64_t patches = ij_patches(m);
+static ij_status plan(ij_embedder *e, ij_error *err) {
+    const ij_model_config *m = &e->desc.model;
+    uint64_t batch = (uint64_t)e->desc.batch, crops = batch * sizeof(struct patches_crop), offsets = 4 * (batch + 1);
+    gpu_element element = e->weights ? e->weights->half : GPU_WORD;
+    IJ_TRY(gpu_arena_create(e->device, "embedding", GPU_MEMORY_DEVICE, &e->memory, err));
+    IJ_TRY(gpu_reserve(e->memory, e->desc.pixel_bytes, "pixels", &e->pixels, err));
+    IJ_TRY(gpu_reserve(e->memory, crops, "crops", &e->crops, err));
+    IJ_TRY(gpu_reserve(e->memory, offsets, "offsets", &e->offsets, err));
+    IJ_TRY(gpu_reserve_matrix(e->memory, element, batch * (uint64_t)ij_patches(m), (uint64_t)ij_patch_dim(m), "patch rows", &e->rows, err));
+    e->results = e->rows;
+    e->layers = 1;
+    if (e->weights) IJ_TRY(plan_encoder(e, err));
+    for (int i = 0; i < IJ_EMBED_SLOTS; i++) {
+        slot *s = &e->slots[i];
+        IJ_TRY(gpu_arena_create(e->device, "embedding upload", GPU_MEMORY_UPLOAD, &s->upload, err));
+        IJ_TRY(gpu_reserve(s->upload, e->desc.pixel_bytes, "pixels", &s->pixels, err));
+        IJ_TRY(gpu_reserve(s->upload, crops, "crops", &s->crops, err));
+        IJ_TRY(gpu_reserve(s->upload, offsets, "offsets", &s->offsets, err));
+        IJ_TRY(gpu_arena_create(e->device, "embedding results", GPU_MEMORY_READBACK, &s->readback, err));
+        IJ_TRY(gpu_reserve(s->readback, e->results.bytes, "results", &s->results, err));
+    }
+    return IJ_OK;
+}
+
+static ij_status commit(ij_embedder *e, ij_error *err) {
+    IJ_TRY(gpu_arena_commit(e->memory, err));
+    for (int i = 0; i < IJ_EMBED_SLOTS; i++) {
+        IJ_TRY(gpu_arena_commit(e->slots[i].upload, err));
+        IJ_TRY(gpu_arena_commit(e->slots[i].readback, err));
+    }
+    if (!e->weights) return IJ_OK;
+    const ij_model_config *m = &e->desc.model;
+    int64_t count = (int64_t)ij_patches(m) * m->dim;
     float *positions;
-    uint32_t *offsets;
-    IJ_TRY(ij_alloc(&positions, patches * m->dim, 4, "positions", err));
+    IJ_TRY(ij_alloc(&positions, count, 4, "positions", err));
     ij_positions(ij_grid_height(m), ij_grid_width(m), m->dim, positions);
-    ij_status status = gpu_write(e->device, e->positions, 0, positions, 4 * (uint64_t)(patches * m->dim), err);
+    ij_status status = gpu_write(e->device, e->positions, 0, positions, 4 * (uint64_t)count, err);
     free(positions);
-    IJ_TRY(status);
-    IJ_TRY(ij_alloc(&offsets, e->batch + 1, 4, "offsets", err));
-    for (int i = 0; i <= e->batch; i++) offsets[i] = (uint32_t)(i * patches);
-    status = gpu_write(e->device, e->offsets, 0, offsets, 4 * ((uint64_t)e->batch + 1), err);
-    free(offsets);
     return status;
 }
 
-static ij_status record(ij_embedder *e, const patches_desc *patches, ij_error *err) {
-    const gpu_tensor none = {0};
-    const ij_model_config *m = &e->model;
-    ij_rows rows = vit_rows(&e->tokens);
-    gpu_tensor x = e->saved.blocks[0].x;
-    IJ_TRY(gpu_program_create(e->device, "upload", false, &e->upload_program, err));
-    IJ_TRY(gpu_program_create(e->device, "embed", false, &e->program, err));
-    IJ_TRY(op_patches(e->program, patches, e->pixels, e->crops, e->rows, err));
-    IJ_TRY(vit_patch_embed(e->program, vit_linear_of(e->weights, IJ_SLOT_TARGET, false, "patch_embed.proj"), e->rows, none, e->positions,
-                           ij_patches(m), x, rows, ij_patch_dim(m), m->dim, err));
-    IJ_TRY(vit_forward(e->program, &e->trunk, &e->tokens, &e->saved, err));
-    IJ_TRY(op_mean_rows(e->program,
+static ij_status record_pooling(ij_embedder *e, int layer, ij_error *err) {
+    return op_mean_rows(e->program,
                         &(op_mean_rows_args){.x = e->saved.y,
                                              .offsets = e->offsets,
-                                             .pooled = e->pooled,
-                                             .sequences = (uint32_t)e->batch,
-                                             .dim = (uint32_t)m->dim,
+                                             .pooled = gpu_part(e->results, (uint64_t)layer * e->layer_bytes, e->layer_bytes),
+                                             .sequences = e->tokens.sequences,
+                                             .dim = (uint32_t)e->trunk.dim,
                                              .rows_max = e->tokens.rows_max},
-                        err));
-    IJ_TRY(gpu_copy(e->program, e->read_pooled, e->pooled, e->pooled.bytes, err));
-    IJ_TRY(gpu_copy(e->program, e->read_tokens, e->saved.y, e->saved.y.bytes, err));
-    return gpu_program_finish(e->program, err);
+                        err);
 }
 
-ij_status ij_embedder_create(gpu_device *device, const ij_model_config *model, const float mean[3], const float std[3], int batch,
-                             uint64_t pixel_bytes, ij_weights *weights, ij_embedder **out, ij_error *err) {
+/* The blocks; the last `layers` of them each give what is read back, before the next ones overwrite it. */
+static ij_status record_encoder(ij_embedder *e, ij_error *err) {
+    const gpu_tensor none = {0};
+    const ij_model_config *m = &e->desc.model;
+    vit_linear embed = vit_linear_of(e->weights, e->desc.context ? IJ_SLOT_WEIGHT : IJ_SLOT_TARGET, false, "patch_embed.proj");
+    IJ_TRY(vit_patch_embed(e->program, embed, e->rows, none, e->positions, ij_patches(m), e->saved.blocks[0].x, vit_rows(&e->tokens),
+                           ij_patch_dim(m), m->dim, err));
+    for (int i = 0, layer = i - m->depth + e->layers; i < m->depth; i++, layer++) {
+        IJ_TRY(vit_block_forward(e->program, &e->trunk, &e->tokens, &e->saved, i, err));
+        if (layer < 0) continue;
+        IJ_TRY(vit_norm_forward(e->program, &e->trunk, &e->tokens, &e->saved, i, err));
+        if (pooled(e)) IJ_TRY(record_pooling(e, layer, err));
+    }
+    return IJ_OK;
+}
+
+static ij_status record(ij_embedder *e, ij_error *err) {
+    const ij_model_config *m = &e->desc.model;
+    patches_desc patches = {
+        .batch = e->desc.batch, .image_h = m->image_height, .image_w = m->image_width, .patch = m->patch_size, .channels = m->channels};
+    memcpy(patches.mean, e->desc.mean, sizeof patches.mean);
+    memcpy(patches.std, e->desc.std, sizeof patches.std);
+    IJ_TRY(gpu_program_create(e->device, "embed", false, &e->program, err));
+    IJ_TRY(op_patches(e->program, &patches, e->pixels, e->crops, e->rows, err));
+    if (e->weights) IJ_TRY(record_encoder(e, err));
+    IJ_TRY(gpu_program_finish(e->program, err));
+    for (int i = 0; i < IJ_EMBED_SLOTS; i++) {
+        slot *s = &e->slots[i];
+        IJ_TRY(gpu_program_create(e->device, "upload", true, &s->upload_program, err));
+        IJ_TRY(gpu_program_create(e->device, "results", true, &s->readback_program, err));
+        IJ_TRY(gpu_copy(s->readback_program, s->results, e->results, e->results.bytes, err));
+        IJ_TRY(gpu_program_finish(s->readback_program, err));
+    }
+    return IJ_OK;
+}
+
+ij_status ij_embedder_create(gpu_device *device, const ij_embed_desc *desc, ij_weights *weights, ij_embedder **out, ij_error *err) {
     *out = NULL;
     ij_embedder *e;
-    IJ_TRY(ij_model_check(model, err));
     IJ_TRY(ij_alloc(&e, 1, sizeof *e, "embedder", err));
     e->device = device;
-    e->model = *model;
-    e->batch = batch;
+    e->desc = *desc;
     e->weights = weights;
-    patches_desc patches = patches_of(e, mean, std);
-    ij_status status = IJ_OK;
-    IJ_TRY_GOTO(vit_trunk_make(weights, model, IJ_SLOT_TARGET, false, &e->trunk, err), failed);
-    IJ_TRY_GOTO(plan(e, pixel_bytes, err), failed);
-    IJ_TRY_GOTO(gpu_arena_commit(e->memory, err), failed);
-    IJ_TRY_GOTO(gpu_arena_commit(e->upload, err), failed);
-    IJ_TRY_GOTO(gpu_arena_commit(e->readback, err), failed);
-    IJ_TRY_GOTO(write_constants(e, err), failed);
-    IJ_TRY_GOTO(record(e, &patches, err), failed);
-    *out = e;
-    return IJ_OK;
-failed:
-    ij_embedder_destroy(e);
+    ij_status status = check(e, err);
+    if (status == IJ_OK) status = plan(e, err);
+    if (status == IJ_OK) status = commit(e, err);
+    if (status == IJ_OK) status = record(e, err);
+    if (status == IJ_OK)
+        *out = e;
+    else
+        ij_embedder_destroy(e);
     return status;
 }
 
 void ij_embedder_destroy(ij_embedder *e) {
     if (!e) return;
-    gpu_program_destroy(e->upload_program);
+    (void)gpu_wait_all(e->device, NULL); /* a lost device has nothing under way either */
     gpu_program_destroy(e->program);
+    for (int i = 0; i < IJ_EMBED_SLOTS; i++) {
+        gpu_program_destroy(e->slots[i].upload_program);
+        gpu_program_destroy(e->slots[i].readback_program);
+        gpu_arena_destroy(e->slots[i].upload);
+        gpu_arena_destroy(e->slots[i].readback);
+    }
     gpu_arena_destroy(e->memory);
-    gpu_arena_destroy(e->upload);
-    gpu_arena_destroy(e->readback);
     vit_saved_free(&e->saved);
     vit_trunk_free(&e->trunk);
     free(e);
 }
 
-ij_status ij_embedder_run(ij_embedder *e, const ij_jepa_image *images, int count, const void *pixels, uint64_t pixel_bytes, float *pooled,
-                          float *tokens, ij_error *err) {
-    assert(count >= 1 && count <= e->batch && pixel_bytes <= e->upload_pixels.bytes);
-    struct patches_crop *crops = gpu_map(e->upload_crops);
-    for (int i = 0; i < e->batch; i++) { /* places beyond count repeat the last image; their features are not handed out */
+int ij_embedder_dim(const ij_embedder *e) {
+    const ij_model_config *m = &e->desc.model;
+    return e->weights ? e->layers * m->dim : m->image_height * m->image_width * m->channels;
+}
+
+int64_t ij_embedder_floats(const ij_embedder *e) {
+    return ij_embedder_dim(e) * (e->desc.output == IJ_EMBED_TOKENS ? (int64_t)ij_patches(&e->desc.model) : 1);
+}
+
+int ij_embedder_pending(const ij_embedder *e) { return e->pending; }
+
+double ij_embedder_busy(const ij_embedder *e) { return e->busy; }
+
+/* ---- running it ---- */
+
+/* The crops; places beyond count repeat the last image and have no tokens. */
+static void fill_slot(ij_embedder *e, slot *s, const ij_jepa_image *images, int count, const void *pixels, uint64_t pixel_bytes) {
+    struct patches_crop *crops = gpu_map(s->crops);
+    uint32_t *offsets = gpu_map(s->offsets), patches = (uint32_t)ij_patches(&e->desc.model);
+    for (int i = 0; i < e->desc.batch; i++) {
         const ij_jepa_image *image = &images[i < count ? i : count - 1];
         crops[i] = (struct patches_crop){.offset = (uint32_t)image->offset,
                                          .width = (uint32_t)image->width,
@@ -146,15 +212,68 @@ ij_status ij_embedder_run(ij_embedder *e, const ij_jepa_image *images, int count
                                          .w = image->crop_w,
                                          .h = image->crop_h};
     }
-    memcpy(gpu_map(e->upload_pixels), pixels, pixel_bytes);
-    gpu_program_reset(e->upload_program);
-    IJ_TRY(gpu_copy(e->upload_program, e->pixels, e->upload_pixels, (pixel_bytes + 3) / 4 * 4, err));
-    IJ_TRY(gpu_copy(e->upload_program, e->crops, e->upload_crops, (uint64_t)e->batch * sizeof *crops, err));
-    IJ_TRY(gpu_program_finish(e->upload_program, err));
-    IJ_TRY(gpu_submit(e->upload_program, NULL, err));
-    IJ_TRY(gpu_run(e->program, err));
-    size_t dim = (size_t)e->model.dim, patches = (size_t)ij_patches(&e->model);
-    if (pooled) memcpy(pooled, gpu_map(e->read_pooled), 4 * (size_t)count * dim);
-    if (tokens) memcpy(tokens, gpu_map(e->read_tokens), 4 * (size_t)count * patches * dim);
+    for (int i = 0; i <= e->desc.batch; i++) offsets[i] = (uint32_t)(i < count ? i : count) * patches;
+    memcpy(gpu_map(s->pixels), pixels, pixel_bytes);
+    s->count = count;
+}
+
+ij_status ij_embedder_submit(ij_embedder *e, const ij_jepa_image *images, int count, const void *pixels, uint64_t pixel_bytes,
+                             ij_error *err) {
+    assert(count >= 1 && count <= e->desc.batch && pixel_bytes <= e->desc.pixel_bytes && e->pending < IJ_EMBED_SLOTS);
+    slot *s = &e->slots[e->next];
+    fill_slot(e, s, images, count, pixels, pixel_bytes);
+    gpu_program_reset(s->upload_program);
+    IJ_TRY(gpu_copy(s->upload_program, e->pixels, s->pixels, (pixel_bytes + 3) / 4 * 4, err));
+    IJ_TRY(gpu_copy(s->upload_program, e->crops, s->crops, (uint64_t)e->desc.batch * sizeof(struct patches_crop), err));
+    IJ_TRY(gpu_copy(s->upload_program, e->offsets, s->offsets, 4 * ((uint64_t)e->desc.batch + 1), err));
+    IJ_TRY(gpu_program_finish(s->upload_program, err));
+    IJ_TRY(gpu_submit(s->upload_program, NULL, err));
+    IJ_TRY(gpu_submit(e->program, NULL, err));
+    IJ_TRY(gpu_submit(s->readback_program, &s->ticket, err));
+    e->next = (e->next + 1) % IJ_EMBED_SLOTS;
+    e->pending++;
     return IJ_OK;
+}
+
+static ij_status count_busy(ij_embedder *e, slot *s, ij_error *err) {
+    const gpu_op_time *first, *last;
+    int count;
+    if (gpu_device_info(e->device)->tick_ns == 0) return IJ_OK;
+    IJ_TRY(gpu_program_times(s->upload_program, &first, &count, err));
+    IJ_TRY(gpu_program_times(s->readback_program, &last, &count, err));
+    double end = last->begin + last->seconds, begin = first->begin > e->ended ? first->begin : e->ended;
+    if (end > begin) e->busy += end - begin;
+    e->ended = end;
+    return IJ_OK;
+}
+
+/* Layers lie one behind the other on the device, side by side in the rows that are handed out. */
+static void read_slot(const ij_embedder *e, const slot *s, float *out) {
+    const char *results = gpu_map(s->results);
+    size_t each = (size_t)ij_embedder_floats(e), dim = each / (size_t)e->layers;
+    if (e->layers == 1) {
+        memcpy(out, results, 4 * (size_t)s->count * each);
+        return;
+    }
+    for (int layer = 0; layer < e->layers; layer++)
+        for (int i = 0; i < s->count; i++)
+            memcpy(out + (size_t)i * each + (size_t)layer * dim, results + (size_t)layer * e->layer_bytes + 4 * (size_t)i * dim, 4 * dim);
+}
+
+ij_status ij_embedder_collect(ij_embedder *e, float *out, int *count, ij_error *err) {
+    assert(e->pending > 0);
+    slot *s = &e->slots[(e->next + IJ_EMBED_SLOTS - e->pending) % IJ_EMBED_SLOTS];
+    IJ_TRY(gpu_wait(e->device, s->ticket, err));
+    e->pending--;
+    IJ_TRY(count_busy(e, s, err));
+    read_slot(e, s, out);
+    *count = s->count;
+    return IJ_OK;
+}
+
+ij_status ij_embedder_run(ij_embedder *e, const ij_jepa_image *images, int count, const void *pixels, uint64_t pixel_bytes, float *out,
+                          ij_error *err) {
+    assert(e->pending == 0);
+    IJ_TRY(ij_embedder_submit(e, images, count, pixels, pixel_bytes, err));
+    return ij_embedder_collect(e, out, &count, err);
 }

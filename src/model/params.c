@@ -1,6 +1,7 @@
-/* layer: model; uses: base, gpu */
+/* layer: model; uses: base, io, gpu */
 #include "model/params.h"
 #include "base/memory.h"
+#include "io/checksum.h"
 #include "ops/optim.h"
 #include "philox.h"
 
@@ -116,20 +117,28 @@ int ij_param_find(const ij_param_table *table, bool predictor, const char *name)
 
 static const char *const slot_names[IJ_SLOT_COUNT] = {"weights", "target encoder", "gradients", "first moments", "second moments"};
 
-static int slot_params(const ij_weights *w, int slot) { return slot == IJ_SLOT_TARGET ? w->table.encoder_count : w->table.count; }
+static bool kept(ij_keep keep, ij_slot slot) {
+    return keep == IJ_KEEP_TRAINING || slot == (keep == IJ_KEEP_TARGET ? IJ_SLOT_TARGET : IJ_SLOT_WEIGHT);
+}
 
-ij_status ij_weights_create(gpu_device *device, const ij_model_config *config, bool training, ij_weights **out, ij_error *err) {
+int ij_weights_params(const ij_weights *w, ij_slot slot) {
+    if (!kept(w->keep, slot)) return 0;
+    return slot == IJ_SLOT_TARGET || w->keep == IJ_KEEP_CONTEXT ? w->table.encoder_count : w->table.count;
+}
+
+ij_status ij_weights_create(gpu_device *device, const ij_model_config *config, ij_keep keep, ij_weights **out, ij_error *err) {
     *out = NULL;
     ij_weights *w;
     IJ_TRY(ij_alloc(&w, 1, sizeof *w, "weights", err));
     w->device = device;
-    w->training = training;
+    w->keep = keep;
     ij_status status = ij_param_table_make(config, &w->table, err);
     for (int slot = 0; slot < IJ_SLOT_COUNT && status == IJ_OK; slot++) {
-        if (!training && slot != IJ_SLOT_TARGET) continue;
-        status = ij_alloc(&w->tensors[slot], slot_params(w, slot), sizeof(gpu_tensor), slot_names[slot], err);
+        int params = ij_weights_params(w, (ij_slot)slot);
+        if (params == 0) continue;
+        status = ij_alloc(&w->tensors[slot], params, sizeof(gpu_tensor), slot_names[slot], err);
         if (status == IJ_OK) status = gpu_arena_create(device, slot_names[slot], GPU_MEMORY_DEVICE, &w->arenas[slot], err);
-        for (int i = 0; i < slot_params(w, slot) && status == IJ_OK; i++)
+        for (int i = 0; i < params && status == IJ_OK; i++)
             status =
                 gpu_reserve(w->arenas[slot], 4 * (uint64_t)w->table.params[i].count, w->table.params[i].name, &w->tensors[slot][i], err);
     }
@@ -149,8 +158,9 @@ gpu_tensor ij_weights_run(const ij_weights *weights, ij_slot slot, const ij_para
 
 ij_status ij_weights_runs(const ij_weights *weights, ij_param_run **out, int *count, ij_error *err) {
     const ij_param_table *table = &weights->table;
-    const gpu_tensor *at = weights->tensors[weights->training ? IJ_SLOT_WEIGHT : IJ_SLOT_TARGET];
-    int params = weights->training ? table->count : table->encoder_count, runs = 0;
+    ij_slot slot = weights->keep == IJ_KEEP_TARGET ? IJ_SLOT_TARGET : IJ_SLOT_WEIGHT;
+    const gpu_tensor *at = weights->tensors[slot];
+    int params = ij_weights_params(weights, slot), runs = 0;
     IJ_TRY(ij_alloc(out, params, sizeof **out, "parameter runs", err));
     for (int i = 0; i < params; i++) {
         const ij_param *p = &table->params[i];
@@ -173,6 +183,7 @@ ij_status ij_weights_runs(const ij_weights *weights, ij_param_run **out, int *co
 int64_t ij_param_columns(const ij_param *param) { return param->count / param->shape[0]; }
 
 static ij_status keep_half_of(ij_weights *w, ij_slot slot, const ij_param_run *runs, int run_count, ij_error *err) {
+    if (!kept(w->keep, slot)) return IJ_OK;
     IJ_TRY(ij_alloc(&w->half_tensors[slot], w->table.count, sizeof(gpu_tensor), "16-bit weights", err));
     IJ_TRY(ij_alloc(&w->half_runs[slot], run_count, sizeof(gpu_tensor), "16-bit weights", err));
     for (int r = 0; r < run_count; r++) {
@@ -198,7 +209,7 @@ static ij_status keep_half_of(ij_weights *w, ij_slot slot, const ij_param_run *r
 
 ij_status ij_weights_keep_half(ij_weights *w, gpu_element element, ij_error *err) {
     if (element == GPU_WORD || w->half == element) return IJ_OK;
-    assert(w->half == GPU_WORD && w->training);
+    assert(w->half == GPU_WORD);
     ij_param_run *runs = NULL;
     int count = 0;
     w->half = element;
@@ -217,7 +228,7 @@ ij_status ij_weights_round(ij_weights *w, ij_error *err) {
     IJ_TRY(gpu_program_create(w->device, "round weights", false, &program, err));
     ij_status status = IJ_OK;
     for (int slot = 0; slot <= IJ_SLOT_TARGET; slot++)
-        for (int i = 0; i < w->table.count && status == IJ_OK; i++) {
+        for (int i = 0; i < ij_weights_params(w, (ij_slot)slot) && status == IJ_OK; i++) {
             const ij_param *p = &w->table.params[i];
             if (w->half_tensors[slot][i].arena)
                 status = op_cast_rows(program, w->tensors[slot][i], w->half_tensors[slot][i], (uint64_t)p->shape[0],
@@ -240,8 +251,8 @@ static ij_status zero_all(ij_weights *weights, ij_error *err) {
         for (int i = 0; i < count && status == IJ_OK; i++)
             if (weights->arenas[slot] && !(slot == IJ_SLOT_TARGET && runs[i].predictor))
                 status = gpu_fill(program, ij_weights_run(weights, (ij_slot)slot, &runs[i]), 0, err);
-    for (int slot = 0; slot <= IJ_SLOT_TARGET && weights->half != GPU_WORD; slot++)
-        for (int i = 0; i < count && status == IJ_OK; i++)
+    for (int slot = 0; slot <= IJ_SLOT_TARGET; slot++)
+        for (int i = 0; i < count && weights->half_runs[slot] && status == IJ_OK; i++)
             if (weights->half_runs[slot][i].arena) status = gpu_fill(program, weights->half_runs[slot][i], 0, err);
     if (status == IJ_OK) status = gpu_program_finish(program, err);
     if (status == IJ_OK) status = gpu_run(program, err);
@@ -280,13 +291,31 @@ uint64_t ij_weights_bytes(const ij_weights *weights) {
 }
 
 ij_status ij_weights_read(const ij_weights *weights, ij_slot slot, int index, float *out, ij_error *err) {
-    assert(weights->arenas[slot] && index < slot_params(weights, slot));
+    assert(weights->arenas[slot] && index < ij_weights_params(weights, slot));
     return gpu_read(weights->device, weights->tensors[slot][index], 0, out, 4 * (uint64_t)weights->table.params[index].count, err);
 }
 
 ij_status ij_weights_write(const ij_weights *weights, ij_slot slot, int index, const float *values, ij_error *err) {
-    assert(weights->arenas[slot] && index < slot_params(weights, slot));
+    assert(weights->arenas[slot] && index < ij_weights_params(weights, slot));
     return gpu_write(weights->device, weights->tensors[slot][index], 0, values, 4 * (uint64_t)weights->table.params[index].count, err);
+}
+
+ij_status ij_model_mark(const ij_weights *weights, ij_slot slot, char out[17], ij_error *err) {
+    int64_t largest = 1;
+    float *values;
+    ij_checksum sum;
+    for (int i = 0; i < weights->table.encoder_count; i++)
+        if (weights->table.params[i].count > largest) largest = weights->table.params[i].count;
+    IJ_TRY(ij_alloc(&values, largest, sizeof *values, "weights", err));
+    ij_checksum_begin(&sum);
+    ij_status status = IJ_OK;
+    for (int i = 0; i < weights->table.encoder_count && status == IJ_OK; i++) {
+        status = ij_weights_read(weights, slot, i, values, err);
+        if (status == IJ_OK) ij_checksum_add(&sum, values, 4 * (size_t)weights->table.params[i].count);
+    }
+    free(values);
+    snprintf(out, 17, "%016llx", (unsigned long long)ij_checksum_end(&sum));
+    return status;
 }
 
 static uint32_t name_key(const ij_param *p) {
@@ -318,8 +347,8 @@ ij_status ij_weights_initialise(ij_weights *weights, uint64_t seed, ij_error *er
     for (int i = 0; i < weights->table.count && status == IJ_OK; i++) {
         const ij_param *p = &weights->table.params[i];
         initial_values(p, seed, values);
-        if (!p->predictor) status = ij_weights_write(weights, IJ_SLOT_TARGET, i, values, err);
-        if (weights->training && status == IJ_OK) status = ij_weights_write(weights, IJ_SLOT_WEIGHT, i, values, err);
+        for (int slot = 0; slot <= IJ_SLOT_TARGET && status == IJ_OK; slot++)
+            if (i < ij_weights_params(weights, (ij_slot)slot)) status = ij_weights_write(weights, (ij_slot)slot, i, values, err);
     }
     free(values);
     struct optim_scale scale = op_optim_scale_make(OP_SCALE_START);

@@ -38,26 +38,36 @@ int ij_param_find(const ij_param_table *table, bool predictor, const char *name)
 /* What is kept of each parameter. */
 typedef enum ij_slot { IJ_SLOT_WEIGHT, IJ_SLOT_TARGET, IJ_SLOT_GRADIENT, IJ_SLOT_MOMENT1, IJ_SLOT_MOMENT2, IJ_SLOT_COUNT } ij_slot;
 
+/* Which of them: the whole training state, or one encoder to run forward. */
+typedef enum ij_keep {
+    IJ_KEEP_TARGET,   /* TARGET: the target encoder */
+    IJ_KEEP_TRAINING, /* all slots */
+    IJ_KEEP_CONTEXT,  /* the encoder part of WEIGHT: the context encoder */
+} ij_keep;
+
 typedef struct ij_weights {
     gpu_device *device;
     ij_param_table table;
-    bool training;
+    ij_keep keep;
     gpu_arena *arenas[IJ_SLOT_COUNT];
-    gpu_tensor *tensors[IJ_SLOT_COUNT]; /* [table.count]; TARGET: [table.encoder_count] */
+    gpu_tensor *tensors[IJ_SLOT_COUNT]; /* [ij_weights_params]; absent slots are NULL */
     /* Mixed precision: the matrices of WEIGHT and TARGET once more, rounded, for the products to read. The optimiser writes them in
      * the pass that updates the f32 ones: a run's copy is flat, so matrix i lies in it at half the offset it has in the run. */
     gpu_element half; /* GPU_WORD: none */
     gpu_arena *half_arena;
-    gpu_tensor *half_tensors[IJ_SLOT_TARGET + 1]; /* [table.count], absent for parameters without decay */
+    gpu_tensor *half_tensors[IJ_SLOT_TARGET + 1]; /* [table.count], absent for parameters without decay; NULL for absent slots */
     gpu_tensor *half_runs[IJ_SLOT_TARGET + 1];    /* [runs], as ij_weights_runs lists them; absent for runs without decay */
     gpu_tensor loss_scale;                        /* struct optim_scale; with f16 */
 } ij_weights;
 
-/* Reserves and, with ij_weights_commit, allocates. training = false keeps only the target encoder. */
-ij_status ij_weights_create(gpu_device *device, const ij_model_config *config, bool training, ij_weights **out, ij_error *err);
+/* Reserves and, with ij_weights_commit, allocates. */
+ij_status ij_weights_create(gpu_device *device, const ij_model_config *config, ij_keep keep, ij_weights **out, ij_error *err);
 ij_status ij_weights_commit(ij_weights *weights, ij_error *err);
 void ij_weights_destroy(ij_weights *weights);
 uint64_t ij_weights_bytes(const ij_weights *weights);
+
+/* Parameters of a slot: the first so many of the table. 0: the slot is not kept. */
+int ij_weights_params(const ij_weights *weights, ij_slot slot);
 
 /* Before the commit: keeps rounded copies too. Nothing happens when they are kept already. */
 ij_status ij_weights_keep_half(ij_weights *weights, gpu_element element, ij_error *err);
@@ -89,5 +99,9 @@ gpu_tensor ij_weights_run(const ij_weights *weights, ij_slot slot, const ij_para
 /* Values of one parameter between host and device, f32, table[index].count elements. */
 ij_status ij_weights_read(const ij_weights *weights, ij_slot slot, int index, float *out, ij_error *err);
 ij_status ij_weights_write(const ij_weights *weights, ij_slot slot, int index, const float *values, ij_error *err);
+
+/* By what features know the encoder that made them: ij_checksum of its f32 values in the order of the table, whichever file they came
+ * from, as 16 hexadecimal digits. slot: TARGET or WEIGHT. Reads them from the device. */
+ij_status ij_model_mark(const ij_weights *weights, ij_slot slot, char out[17], ij_error *err);
 
 #endif

@@ -283,13 +283,24 @@ static ij_status block_forward(gpu_program *program, const vit_trunk *trunk, con
     return vit_linear_forward(program, "fc2", w->fc2, b->activated, x2, b->x1, rows, trunk->hidden, dim, err);
 }
 
+static gpu_tensor output_of(const vit_trunk *trunk, const vit_saved *saved, int index) {
+    return index + 1 < trunk->depth ? saved->blocks[index + 1].x : saved->x_last;
+}
+
+ij_status vit_block_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, int index,
+                            ij_error *err) {
+    return block_forward(program, trunk, &trunk->blocks[index], tokens, &saved->blocks[index], output_of(trunk, saved, index), err);
+}
+
+ij_status vit_norm_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, int index,
+                           ij_error *err) {
+    return norm_forward(program, trunk->norm, trunk->eps, output_of(trunk, saved, index), saved->y, saved->mean, saved->rstd,
+                        vit_rows(tokens), trunk->dim, err);
+}
+
 ij_status vit_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, ij_error *err) {
-    for (int i = 0; i < trunk->depth; i++) {
-        gpu_tensor x2 = i + 1 < trunk->depth ? saved->blocks[i + 1].x : saved->x_last;
-        IJ_TRY(block_forward(program, trunk, &trunk->blocks[i], tokens, &saved->blocks[i], x2, err));
-    }
-    return norm_forward(program, trunk->norm, trunk->eps, saved->x_last, saved->y, saved->mean, saved->rstd, vit_rows(tokens), trunk->dim,
-                        err);
+    for (int i = 0; i < trunk->depth; i++) IJ_TRY(vit_block_forward(program, trunk, tokens, saved, i, err));
+    return vit_norm_forward(program, trunk, tokens, saved, trunk->depth - 1, err);
 }
 
 /* ---- backward ---- */

@@ -93,8 +93,16 @@ typedef struct vit_scratch {
 ij_status vit_scratch_reserve(gpu_arena *arena, const vit_trunk *trunk, const vit_tokens *tokens, int edge_in, int edge_out,
                               vit_scratch *out, ij_error *err);
 
-/* Records the forward pass: saved->blocks[0].x in, saved->y out. */
+/* Records the forward pass: saved->blocks[0].x in, saved->y out. It is vit_block_forward of every block and vit_norm_forward of the last. */
 ij_status vit_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, ij_error *err);
+
+/* Records one block, blocks[index].x in. Without keep, its output is overwritten by the block after the next. */
+ij_status vit_block_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, int index,
+                            ij_error *err);
+
+/* Records saved->y = the trunk's final LayerNorm of block index's output. */
+ij_status vit_norm_forward(gpu_program *program, const vit_trunk *trunk, const vit_tokens *tokens, const vit_saved *saved, int index,
+                           ij_error *err);
 
 /* What products read the running gradient from. */
 static inline gpu_tensor vit_dx(const vit_scratch *s) { return s->dx_copy.arena ? s->dx_copy : s->dx; }

@@ -208,7 +208,7 @@ static ij_status measure(bench *b, int runs, profile *p, void (*on_row)(void *, 
     IJ_TRY(make_images(b, err));
     IJ_TRY(ij_precision_resolve(b->device, b->config->precision, &b->element, out->precision, sizeof out->precision, err));
     out->element = b->element;
-    IJ_TRY(ij_weights_create(b->device, &b->config->model, true, &b->weights, err));
+    IJ_TRY(ij_weights_create(b->device, &b->config->model, IJ_KEEP_TRAINING, &b->weights, err));
     IJ_TRY(make_step(b, false, err));
     measure_size(b, out);
     IJ_TRY(time_steps(b, runs, out, err));

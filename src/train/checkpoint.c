@@ -162,8 +162,7 @@ ij_status ij_checkpoint_config(const char *path, ij_train_config *config, int64_
 }
 
 static ij_status read_slot(const ij_safetensors *file, ij_weights *w, ij_slot slot, ij_error *err) {
-    int count = slot == IJ_SLOT_TARGET ? w->table.encoder_count : w->table.count;
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < ij_weights_params(w, slot); i++) {
         const ij_param *p = &w->table.params[i];
         const ij_safetensors_tensor *tensor;
         char name[160];
@@ -178,13 +177,10 @@ ij_status ij_checkpoint_read(const char *path, ij_weights *weights, ij_error *er
     ij_safetensors *file;
     IJ_TRY(ij_safetensors_open(path, &file, err));
     ij_status status = ij_safetensors_verify(file, NULL, err);
-    if (status == IJ_OK) status = read_slot(file, weights, IJ_SLOT_TARGET, err);
-    if (weights->training) {
-        static const ij_slot slots[] = {IJ_SLOT_WEIGHT, IJ_SLOT_MOMENT1, IJ_SLOT_MOMENT2};
-        for (int i = 0; i < IJ_COUNT(slots) && status == IJ_OK; i++) status = read_slot(file, weights, slots[i], err);
-        if (status == IJ_OK) status = read_loss_scale(file, path, weights, err);
-        if (status == IJ_OK) status = ij_weights_round(weights, err);
-    }
+    static const ij_slot slots[] = {IJ_SLOT_TARGET, IJ_SLOT_WEIGHT, IJ_SLOT_MOMENT1, IJ_SLOT_MOMENT2};
+    for (int i = 0; i < IJ_COUNT(slots) && status == IJ_OK; i++) status = read_slot(file, weights, slots[i], err);
+    if (status == IJ_OK && weights->keep == IJ_KEEP_TRAINING) status = read_loss_scale(file, path, weights, err);
+    if (status == IJ_OK) status = ij_weights_round(weights, err);
     ij_safetensors_close(file);
     return status;
 }

@@ -14,7 +14,7 @@ ij_status ij_checkpoint_write(const char *path, const ij_weights *weights, const
 /* The configuration and step that a checkpoint was written with. */
 ij_status ij_checkpoint_config(const char *path, ij_train_config *config, int64_t *step, ij_error *err);
 
-/* Reads a checkpoint into weights made for its configuration: everything when weights are for training, else the target encoder.
+/* Reads a checkpoint into weights made for its configuration: the slots that they keep; 16-bit copies are rounded.
  * Verifies the checksum first. A tensor that is missing or of another shape is an error with both shapes; then weights are
  * partly written and must not be used. */
 ij_status ij_checkpoint_read(const char *path, ij_weights *weights, ij_error *err);

@@ -151,7 +151,7 @@ static ij_status set_up(replay *r, ij_error *err) {
     l->context_rows = batch * patches;
     l->target_rows = batch * r->blocks * patches;
     l->pred_rows = 2 * l->target_rows;
-    IJ_TRY(ij_weights_create(r->device, m, true, &r->weights, err));
+    IJ_TRY(ij_weights_create(r->device, m, IJ_KEEP_TRAINING, &r->weights, err));
     IJ_TRY(ij_jepa_plan(r->device, &r->desc, r->weights, &r->jepa, err));
     IJ_TRY(ij_weights_commit(r->weights, err));
     IJ_TRY(ij_jepa_build(r->jepa, err));

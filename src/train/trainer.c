@@ -160,7 +160,7 @@ static ij_status open_model(ij_trainer *t, ij_error *err) {
         return ij_fail(err, IJ_ERROR_ARGUMENT, "optimization.regularizer: vicreg compares images of a batch, data.batch_size is %d",
                        c->batch);
     IJ_TRY(ij_alloc(&t->images, c->batch, sizeof *t->images, "batch", err));
-    IJ_TRY(ij_weights_create(t->device, &c->model, true, &t->weights, err));
+    IJ_TRY(ij_weights_create(t->device, &c->model, IJ_KEEP_TRAINING, &t->weights, err));
     IJ_TRY(ij_jepa_plan(t->device, &desc, t->weights, &t->jepa, err)); /* before anything is allocated */
     IJ_TRY(ij_tune_step(t->jepa, !t->options.no_tune, on_tuned, t, err));
     IJ_TRY(ij_weights_commit(t->weights, err));

@@ -20,7 +20,7 @@ static ij_status rehearse(gpu_device *device, const ij_train_config *c, gpu_elem
                          .vicreg = c->regularizer == IJ_REGULARIZER_VICREG};
     ij_weights *weights = NULL;
     ij_jepa *jepa = NULL;
-    ij_status status = ij_weights_create(device, &c->model, true, &weights, err);
+    ij_status status = ij_weights_create(device, &c->model, IJ_KEEP_TRAINING, &weights, err);
     if (status == IJ_OK) status = ij_jepa_plan(device, &desc, weights, &jepa, err);
     if (status == IJ_OK) status = ij_jepa_rehearse(jepa, err);
     ij_jepa_destroy(jepa);

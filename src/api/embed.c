@@ -1,0 +1,71 @@
+/* Features of many images, into a file.       layer: api; uses: base, eval, model */
+#include "api/api.h"
+#include "eval/embed_data.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* `text`, or the first of the names; its index. */
+static ij_status choose(const char *text, const char *what, const char *const names[2], int *out, ij_error *err) {
+    for (*out = 0; *out < 2; ++*out)
+        if (!text || strcmp(text, names[*out]) == 0) return IJ_OK;
+    return ij_fail(err, IJ_ERROR_ARGUMENT, "%s \"%.40s\": there are %s, %s", what, text, names[0], names[1]);
+}
+
+static ij_status convert(const ijepa_embed_options *from, ij_embed_data_options *to, ij_error *err) {
+    static const char *const layers[] = {"last", "last4"}, *const encoders[] = {"target", "context"};
+    int four, context;
+    IJ_TRY(choose(from->layers, "layers", layers, &four, err));
+    IJ_TRY(choose(from->encoder, "encoder", encoders, &context, err));
+    if (four && from->patches)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "layers \"last4\" are pooled; the features of patches are of \"last\"");
+    *to = (ij_embed_data_options){.device = api_device_desc(&from->device),
+                                  .out = from->out,
+                                  .output = from->patches ? IJ_EMBED_TOKENS
+                                            : four        ? IJ_EMBED_LAST4
+                                                          : IJ_EMBED_LAST,
+                                  .context = context,
+                                  .height = from->height,
+                                  .width = from->width,
+                                  .whole = from->whole,
+                                  .batch = from->batch,
+                                  .progress = from->progress,
+                                  .stop = from->stop,
+                                  .on_damaged = from->damaged,
+                                  .user = from->user};
+    return from->precision ? ij_precision_find(from->precision, &to->precision, err) : IJ_OK;
+}
+
+static void copy_result(const ij_embed_data_result *from, ijepa_embed_result *to) {
+    *to = (ijepa_embed_result){.count = from->count,
+                               .damaged = from->damaged,
+                               .dim = from->dim,
+                               .patches = from->patches,
+                               .height = from->height,
+                               .width = from->width,
+                               .seconds = from->seconds,
+                               .images_per_second = (double)from->count / (from->seconds + 1e-9),
+                               .busy = from->busy};
+    snprintf(to->model, sizeof to->model, "%s", from->mark);
+    snprintf(to->device, sizeof to->device, "%s", from->device);
+    snprintf(to->precision, sizeof to->precision, "%s", from->precision);
+}
+
+ijepa_status ijepa_embed(const char *model, const char *const *data, int count, const ijepa_embed_options *options,
+                         ijepa_embed_result *result, ijepa_error *err) {
+    API_NEED(model);
+    API_NEED(data);
+    API_NEED(options);
+    API_NEED(options->out);
+    if (count < 1) return api_range(__func__, "count", count, "1 or more", err);
+    for (int i = 0; i < count; i++) API_NEED(data[i]);
+    if (options->height < 0) return api_range(__func__, "height", options->height, "0 or more", err);
+    if (options->width < 0) return api_range(__func__, "width", options->width, "0 or more", err);
+    ij_error ours = {0};
+    ij_embed_data_options o;
+    ij_embed_data_result found;
+    ij_status status = convert(options, &o, &ours);
+    if (status == IJ_OK) status = ij_embed_data(model, data, count, &o, &found, &ours);
+    if (status == IJ_OK && result) copy_result(&found, result);
+    return api_result(status, &ours, err);
+}
