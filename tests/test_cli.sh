@@ -34,7 +34,7 @@ expect 2 'Usage'
 expect 0 '^ijepa [0-9]+\.[0-9]+\.[0-9]+$' --version
 expect 0 'Commands' help
 expect 0 'IJEPA_DEVICE' help environment
-for command in devices train eval masks replay selftest tune bench; do
+for command in devices train eval embed masks replay selftest tune bench; do
     expect 0 "^Usage: ijepa $command" $command --help
     expect 0 '^Examples' help $command
     expect 2 "no option is called \"--devise\".*--(device|version|help)" $command --devise 1
@@ -46,6 +46,10 @@ expect 2 'one word too many' devices extra
 expect 2 'takes no value' devices --json=1
 expect 2 '--device needs a value' devices --device
 expect 2 'a configuration is needed' train
+expect 2 'is missing; usage' embed run
+expect 2 '-o FILE is missing' embed run data
+expect 2 'pixels are expected' embed run data -o x.npy --size 3by4
+expect 1 'no such run folder' embed "$work/none" "$data" -o x.npy
 expect 2 'a whole number is expected' train x.yaml --steps many
 expect 2 'must be at least 1' masks x.yaml --batches 0
 expect 2 'exclude each other' train x.yaml --resume --overwrite
@@ -169,6 +173,44 @@ cp "$work/train-labels-idx1-ubyte" "$work/t10k-labels-idx1-ubyte"
 expect 0 'raw pixels +256 ' eval "$work/run" --k 3
 expect 0 '"train_images": 48' eval "$work/run" --k 3 --json
 expect 1 'nothing: no such folder or file' eval "$work/run" --test "$work/nothing"
+
+# ---- features ----
+expect 0 '48 images, dim 16' embed "$work/run" "$work/train-images-idx3-ubyte" -o "$work/x.npy"
+holds 'a name for each image' test "$(wc -l <"$work/x.npy.names.txt")" = 48
+holds 'floats, a .npy header of 128 bytes' test "$(wc -c <"$work/x.npy")" = $((128 + 48 * 16 * 4))
+expect 0 '"dim": 32' embed "$work/run" "$work/train-images-idx3-ubyte" -o "$work/x4.npy" --layers last4 --json
+if python3 -c 'import numpy' 2>/dev/null; then
+    holds 'numpy reads both, last are the last columns of last4' python3 -c 'import numpy, sys
+a, b = (numpy.load(p) for p in sys.argv[1:]); assert a.dtype == numpy.float32 and a.shape == (48, 16) and (b[:, 16:] == a).all()' "$work/x.npy" "$work/x4.npy"
+fi
+expect 0 '48 images, 32 patches x dim 16' embed "$work/run" "$work/train-images-idx3-ubyte" -o "$work/x.safetensors" --patches --size 16x32 --encoder context
+expect 0 '"precision": "f16' embed "$work/run" "$work/train-images-idx3-ubyte" -o "$work/x.csv" --precision f16 --json
+holds 'a line an image and one above' awk -F, 'NF != 18 { bad = 1 } END { exit bad || NR != 49 }' "$work/x.csv"
+expect 1 'not a multiple of patch size 4' embed "$work/run" "$work/train-images-idx3-ubyte" -o "$work/y.npy" --size 18
+expect 1 'layers "first": there are last, last4' embed "$work/run" "$work/train-images-idx3-ubyte" -o "$work/y.npy" --layers first
+expect 1 'are pooled' embed "$work/run" "$work/train-images-idx3-ubyte" -o "$work/y.npy" --layers last4 --patches
+mkdir "$work/pictures" "$work/features"
+cp "$data/images/rgb.png" "$data/images/grey.jpg" "$work/pictures"
+for i in 1 2 3 4 5 6 7; do echo "no picture" >"$work/pictures/bad$i.jpg"; done
+expect 0 '7 images could not be read' embed "$work/run" "$work/pictures" -o "$work/features/p.csv"
+holds 'five of them are named' test "$(grep -c 'left out: .*bad' "$work/err")" = 5
+expect 1 'a folder or an IDX file is given alone' embed "$work/run" "$work/pictures" "$data/images/rgb.png" -o "$work/features/p.csv"
+expect 0 '2 images, dim 16' embed "$work/run" "$data/images/rgb.png" "$data/images/grey.jpg" -o "$work/features/p.csv"
+rm "$work/features/p.csv"
+{ printf '\000\000\010\003\000\000\352\140\000\000\000\020\000\000\000\020'; head -c $((60000 * 256)) /dev/zero; } >"$work/many-idx3"
+for signal in INT TERM; do # long before its 60000 images are done
+    "$ijepa" embed "$work/run" "$work/many-idx3" -o "$work/features/many.npy" --batch 1 >"$work/out" 2>"$work/err" </dev/null &
+    process=$!
+    tries=0
+    until [ "$tries" -gt 300 ] || ls "$work"/features/* >/dev/null 2>&1; do sleep 0.1; tries=$((tries + 1)); done
+    kill -s $signal $process
+    wait $process
+    got=$?
+    checks=$((checks + 1))
+    [ "$got" = "$([ $signal = INT ] && echo 130 || echo 143)" ] || fail "embed, SIG$signal: exit code $got"
+    grep -q 'stopped; nothing is written' "$work/err" || fail "embed, SIG$signal: it does not say that it stopped"
+    holds "embed leaves nothing after SIG$signal" sh -c "! ls '$work'/features/* 2>/dev/null"
+done
 
 [ $failures = 0 ] || { printf '%d of %d checks of the program failed\n' $failures $checks; exit 1; }
 printf 'program: %d checks passed\n' $checks
