@@ -133,6 +133,6 @@ double cli_seconds(void); /* of a clock that never goes back */
 
 /* ---- commands ---- */
 
-extern const cli_command cmd_devices, cmd_train, cmd_eval, cmd_replay, cmd_selftest, cmd_masks, cmd_bench, cmd_tune;
+extern const cli_command cmd_devices, cmd_train, cmd_eval, cmd_replay, cmd_selftest, cmd_masks, cmd_bench, cmd_tune, cmd_ablate;
 
 #endif
