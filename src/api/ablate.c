@@ -316,12 +316,12 @@ static ij_status plan_runs(ablate *a, ij_error *err) {
 
 /* ---- all of it ---- */
 
-static bool waits(const ijepa_ablate_run *run) { return strcmp(run->state, "waiting") == 0; }
+bool ablate_waits(const ijepa_ablate_run *run) { return strcmp(run->state, "waiting") == 0; }
 
 /* Of all runs that wait, from those that this call did. */
 static double seconds_left(const ablate *a) {
     int waiting = 0;
-    for (int i = 0; i < a->result->run_count; i++) waiting += waits(&a->result->runs[i]);
+    for (int i = 0; i < a->result->run_count; i++) waiting += ablate_waits(&a->result->runs[i]);
     return a->steps_trained ? a->seconds / (double)a->steps_trained * (double)a->result->steps * waiting : 0;
 }
 
@@ -334,7 +334,7 @@ static ij_status run_all(ablate *a, ij_error *err) {
     ijepa_ablate_result *r = a->result;
     IJ_TRY(ij_make_folders(r->out, err));
     for (int i = 0; i < r->run_count; i++) {
-        if (!waits(&r->runs[i])) continue;
+        if (!ablate_waits(&r->runs[i])) continue;
         IJ_TRY(ablate_run(a, i, err));
         IJ_TRY(report(a, err));
         if (a->options->on_run) a->options->on_run(a->options->user, &r->runs[i], seconds_left(a));

@@ -82,6 +82,9 @@ ij_status ablate_configure(ablate *a, const char *set, ij_error *err);
 /* Where run number `run` of the result keeps its files: out/name. */
 ij_status ablate_folder(const ablate *a, int run, char out[4200], ij_error *err);
 
+/* Neither done nor failed. */
+bool ablate_waits(const ijepa_ablate_run *run);
+
 /* ---- runs ---- */
 
 /* Reads what the run's folder holds into the result: a score, or nothing. Refuses, naming the key, what was made with another

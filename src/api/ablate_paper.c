@@ -71,15 +71,19 @@ static const ablate_row_desc loss[] = {
     {"l1", "L1", "meta.loss=l1", NULL, 0, ABLATE_AS_WRITTEN},
 };
 
+#define CAPPED                                                                                                                             \
+    "Where the base caps the context (mask.context_keep), rows differ in their targets alone; in the paper fewer or smaller targets "      \
+    "leave "                                                                                                                               \
+    "more context."
 #define ROWS(table) table, IJ_COUNT(table)
 const ablate_table_desc ablate_tables[] = {
     {"mask", "what is hidden", "table 6",
      "But for multi-block the context is all that is not hidden: mask.context_keep does not cut it, as it may do in the base.", ROWS(mask)},
     {"targets", "what is predicted", "table 7", "", ROWS(targets)},
-    {"target_scale", "size of a target block", "table 8", "", ROWS(target_scale)},
+    {"target_scale", "size of a target block", "table 8", CAPPED, ROWS(target_scale)},
     {"context_scale", "size of the context block", "table 9",
      "mask.context_keep is 1 in all rows: a cap on the context would hide its scale.", ROWS(context_scale)},
-    {"target_count", "number of target blocks", "table 10", "", ROWS(target_count)},
+    {"target_count", "number of target blocks", "table 10", CAPPED, ROWS(target_count)},
     {"target_mask", "where target blocks are cut out", "table 11", "", ROWS(target_mask)},
     {"predictor_depth", "depth of the predictor", "table 12", "Scaled to the base: its predictor's depth, and half of it.",
      ROWS(predictor_depth)},

@@ -201,7 +201,7 @@ ij_status ablate_look(ablate *a, int run, ij_error *err) {
 
 static int64_t runs_over(const ablate *a) {
     int64_t over = 0;
-    for (int i = 0; i < a->result->run_count; i++) over += a->result->runs[i].state != states[0];
+    for (int i = 0; i < a->result->run_count; i++) over += !ablate_waits(&a->result->runs[i]);
     return over;
 }
 
