@@ -381,9 +381,10 @@ ij_status ij_probe(gpu_device *device, const ij_samples *train, const ij_samples
         return ij_fail(err, IJ_ERROR_ARGUMENT, "linear probe: %d features a training sample, %d a test sample", train->dim, test->dim);
     int iterations = desc->iterations ? desc->iterations : 100;
     if (iterations < 1) return ij_fail(err, IJ_ERROR_ARGUMENT, "linear probe: %d iterations", iterations);
-    ij_probe_result mine = {.l2 = PROBE_L2_FEW, .held_out = NAN};
+    if (!(desc->l2 >= 0) || !isfinite(desc->l2)) return ij_fail(err, IJ_ERROR_ARGUMENT, "linear probe: an l2 of %g", desc->l2);
+    ij_probe_result mine = {.l2 = desc->l2 > 0 ? desc->l2 : PROBE_L2_FEW, .held_out = NAN};
     int64_t tenth = train->count / 10;
-    bool choose = tenth >= train->classes;
+    bool choose = desc->l2 == 0 && tenth >= train->classes;
     fit f = {.desc = desc, .total = iterations * (choose ? IJ_COUNT(l2_values) + 1 : 1)};
     double *w = NULL;
     ij_status status = probe_problem_create(device, train, desc->seed, &f.problem, err);
