@@ -58,7 +58,7 @@ START_TEST(test_peers_knn) {
 END_TEST
 
 START_TEST(test_peers_logistic) {
-    static const double l2[] = {0, 1e-1, 1e-2, 1e-3};
+    static const double l2[] = {0, 1e-1, 1e-2};
     ij_error err = {0};
     sets s = read_sets();
     int *predicted = calloc((size_t)(IJ_COUNT(l2) * s.test.count), sizeof *predicted);
@@ -80,7 +80,7 @@ START_TEST(test_peers_heads) {
     static const ij_head_setting settings[] = {{true, false, false, 0.05, 0.0005},
                                                {true, true, false, 0.01, 0.0005},
                                                {true, true, false, 0.05, 0},
-                                               {true, true, true, 0.05, 0.0005}};
+                                               {true, true, true, 2, 0.0005}}; /* LARS: so that it is at its end, wherever it started */
     enum { BATCH = 256, EPOCHS = 50 };
     ij_error err = {0};
     sets s = read_sets();
