@@ -350,6 +350,171 @@ typedef struct ijepa_finetune_result {
  * and result says so and what was finished. */
 IJEPA_API ijepa_status ijepa_finetune(const char *run, const ijepa_finetune_options *options, ijepa_finetune_result *result, ijepa_error *err);
 
+/* ---- search ---- */
+
+/* An index is a .safetensors file that ijepa_embed wrote, pooled. Similarity is the cosine of two images' features, less the index's mean unless
+ * `raw` (an index of fewer than 16 images is always compared raw). Of equals the lower row comes first. */
+
+typedef struct ijepa_search_options {
+    ijepa_device_options device;
+    const char *model;  /* run folder or checkpoint that encodes the query [the one that the index names] */
+    bool whole;         /* encode the whole picture, as an index made with `whole` needs it [as ijepa_embed does by default] */
+    int k;              /* neighbours [12] */
+    bool raw;           /* cosine of the features as they are [less the index's mean] */
+    const char *sheet;  /* PNG of the query and its neighbours [none] */
+} ijepa_search_options;
+
+typedef struct ijepa_search_hit {
+    int64_t row;        /* of the index */
+    double similarity;  /* -1 to 1; 0 for features of length 0 */
+    const char *name;   /* of the image */
+    const char *label;  /* its class's name; "" for none */
+} ijepa_search_hit;
+
+typedef struct ijepa_search_result {
+    ijepa_search_hit *hits; /* nearest first; owned, with their texts: ijepa_search_free */
+    int count;              /* k, or all images of a smaller index */
+    int64_t images;         /* of the index */
+    bool centred;
+    char model[17];
+    char data[4096];        /* where the images were */
+    void *owner;
+} ijepa_search_result;
+
+/* The images of an index most like a picture. An index of other weights is IJEPA_ERROR_MISMATCH with both marks. Images that are gone are grey
+ * tiles on the sheet. */
+IJEPA_API ijepa_status ijepa_search(const char *index, const char *picture, const ijepa_search_options *options, ijepa_search_result *result,
+                                    ijepa_error *err);
+IJEPA_API void ijepa_search_free(ijepa_search_result *result); /* zeroed or filled */
+
+typedef struct ijepa_duplicates_options {
+    ijepa_device_options device;
+    double threshold;   /* pairs of at least this similarity [0.999] */
+    int64_t max_pairs;  /* listed, the most similar ones [1000] */
+    bool raw;
+    const char *sheet;  /* PNG of the first groups [none] */
+    void (*progress)(void *user, const char *what, int64_t done, int64_t total);
+    bool (*stop)(void *user); /* asked now and then; true ends with IJEPA_ERROR_STOPPED [never] */
+    void *user;
+} ijepa_duplicates_options;
+
+typedef struct ijepa_duplicate_pair {
+    int64_t a, b;       /* rows, a < b */
+    double similarity;
+    const char *name_a, *name_b;
+} ijepa_duplicate_pair;
+
+typedef struct ijepa_duplicate_group {
+    int64_t count;      /* 2 or more */
+    const int64_t *rows;
+    const char *const *names;
+} ijepa_duplicate_group;
+
+typedef struct ijepa_duplicates_result {
+    ijepa_duplicate_pair *pairs;   /* most similar first; owned, with all below: ijepa_duplicates_free */
+    int64_t pair_count;
+    int64_t pairs_found;           /* above the threshold, listed or not */
+    ijepa_duplicate_group *groups; /* what all those pairs connect, directly or through others; largest first */
+    int64_t group_count;
+    int64_t images;
+    bool centred;
+    double threshold;
+    double seconds;                /* of comparing */
+    void *owner;
+} ijepa_duplicates_result;
+
+/* Pairs of near-duplicates within an index: all pairs are compared on the device. */
+IJEPA_API ijepa_status ijepa_duplicates(const char *index, const ijepa_duplicates_options *options, ijepa_duplicates_result *result,
+                                        ijepa_error *err);
+IJEPA_API void ijepa_duplicates_free(ijepa_duplicates_result *result); /* zeroed or filled */
+
+/* ---- ablations ---- */
+
+typedef struct ijepa_ablate_run {
+    char name[120];        /* "mask-rasterized-s0": a run folder in the ablation's */
+    uint64_t seed;
+    const char *state;     /* "waiting", "done", "failed" */
+    char error[600];       /* why it failed; "" */
+    const char *verdict;   /* of its last look: "healthy", "warning", "collapsed"; "" unknown */
+    double knn, knn_low, knn_high, linear, linear_low, linear_high; /* percent, 95 % Wilson interval of the test images; NaN: not yet */
+    double random_knn, random_linear, pixels_knn, pixels_linear;    /* of the random initialisation and of raw pixels */
+    double seconds;        /* to train (as far as the last call did) and evaluate */
+} ijepa_ablate_run;
+
+typedef struct ijepa_ablate_row {
+    char setting[120];     /* "rasterized" */
+    char set[600];         /* what differs from the base: "mask.mode=rasterized; ..." */
+    char run[96];          /* its runs are this name, "-s" and a seed; rows that mean the same share them; "" : see note */
+    char note[400];        /* why the base's model cannot do it; "" */
+    int seeds, failed;     /* runs that are done, that failed */
+    char verdict[48];      /* "healthy", "collapsed", "2 of 3 collapsed"; "" unknown */
+    double knn, knn_low, knn_high, linear, linear_low, linear_high; /* mean over seeds; 95 % interval: Student's t over two seeds or more,
+                                                                     * of one seed the test images' */
+    char paper_setting[64], paper_model[64]; /* "" where the paper has no such row */
+    double paper;          /* its top-1, NaN */
+} ijepa_ablate_row;
+
+typedef struct ijepa_ablate_table {
+    char name[32], title[80];
+    char source[160];      /* "Assran et al. 2023, table 6: top-1 on ImageNet with 1 % of the labels"; "" */
+    char note[240];        /* a sentence about what is set here; "" */
+    ijepa_ablate_row *rows;
+    int row_count;
+} ijepa_ablate_table;
+
+typedef struct ijepa_ablate_result {
+    char out[4096];
+    int64_t steps;         /* of each run */
+    int seeds;
+    ijepa_ablate_table *tables;
+    int table_count;
+    ijepa_ablate_run *runs; /* the first seed of all, then the second */
+    int run_count;
+    int done, failed;      /* of the runs */
+    int trained;           /* steps were taken for so many in this call */
+} ijepa_ablate_result;
+
+typedef struct ijepa_ablate_options {
+    ijepa_device_options device;
+    const char *out;       /* folder [the specification's `out`, else runs/ and its name] */
+    const char *tables;    /* "mask,targets", "rows" for the specification's own rows [its `tables` and rows, else all] */
+    int seeds;             /* [its `seeds`, else 1] */
+    int64_t steps;         /* of each run [its `steps`, else the base's] */
+    const char *const *set; /* key=value, on top of the specification's `set` */
+    int set_count;
+    bool list;             /* fill the result from what is there, train nothing */
+    bool no_tune;
+    bool (*stop)(void *user); /* asked every step; true: the run at hand is saved, and IJEPA_ERROR_STOPPED returned */
+    void (*progress)(void *user, const char *what, int64_t done, int64_t total); /* steps of all runs; images of an evaluation */
+    void (*on_run)(void *user, const ijepa_ablate_run *run, double seconds_left); /* finished or failed; seconds_left: of all the others */
+    void (*message)(void *user, const char *line);
+    void *user;
+} ijepa_ablate_options;
+
+/* The paper's ablations (tables 6 to 14) at the size of one's own model and data: trains a run for each row and seed that a specification
+ * asks for, evaluates it frozen, and writes out/ablation.md, .csv and .json anew after each. A run that has its score.json is not
+ * repeated, one that was interrupted goes on from its checkpoint, one that was made with other settings is refused, naming the key.
+ * A run that fails by itself (numbers that are not finite, memory) is in the result, and the others go on.
+ *
+ * The specification is YAML:
+ *   base: fashion-mnist.yaml            a training configuration, beside the specification or in the current folder
+ *   set: [optimization.lr=0.002]        on top of it
+ *   tables: [mask, targets]             mask targets target_scale context_scale target_count target_mask predictor_depth weight_decay
+ *                                       predictor_width loss
+ *   seeds: 2                            base's seed, seed + 1 ...
+ *   steps: 750
+ *   out: runs/ablation
+ *   eval: {train: DIR, test: DIR, train_limit: 10000, test_limit: 10000, seed: 0}
+ *   rows:                               one's own
+ *     slow: [optimization.lr=0.0005]
+ * The result is filled on IJEPA_OK and IJEPA_ERROR_STOPPED; ijepa_ablate_free frees it. */
+IJEPA_API ijepa_status ijepa_ablate(const char *specification, const ijepa_ablate_options *options, ijepa_ablate_result *result,
+                                    ijepa_error *err);
+IJEPA_API void ijepa_ablate_free(ijepa_ablate_result *result);
+
+/* The report as "text" (for a terminal), "markdown", "csv" or "json"; free() it. */
+IJEPA_API ijepa_status ijepa_ablate_text(const ijepa_ablate_result *result, const char *format, char **text, ijepa_error *err);
+
 /* ---- proving ---- */
 
 typedef struct ijepa_replay_row {

@@ -70,6 +70,13 @@ START_TEST(test_null_arguments) {
     API_NULL(ijepa_eval(NULL, NULL, &eval, &err), "run");
     API_NULL(ijepa_eval("x", NULL, NULL, &err), "result");
     API_NULL(ijepa_model_encode_files(NULL, NULL, 1, true, &feature, &err), "model");
+    const char *const data[] = {"x", NULL};
+    API_NULL(ijepa_model_open_with(NULL, NULL, &model, &err), "path");
+    API_NULL(ijepa_embed(NULL, data, 1, &(ijepa_embed_options){.out = "x.npy"}, NULL, &err), "model");
+    API_NULL(ijepa_embed("x", NULL, 1, &(ijepa_embed_options){.out = "x.npy"}, NULL, &err), "data");
+    API_NULL(ijepa_embed("x", data, 2, &(ijepa_embed_options){.out = "x.npy"}, NULL, &err), "data[i]");
+    API_NULL(ijepa_embed("x", data, 1, NULL, NULL, &err), "options");
+    API_NULL(ijepa_embed("x", data, 1, &(ijepa_embed_options){0}, NULL, &err), "options->out");
     /* Without an error to fill, and things to close that are not there. */
     ck_assert_int_eq(ijepa_config_load(NULL, NULL, NULL), IJEPA_ERROR_ARGUMENT);
     ijepa_config_destroy(NULL);
@@ -94,6 +101,12 @@ START_TEST(test_garbage_arguments) {
     API_FAILS(ijepa_masks(config, 0, NULL, &masks, &err), IJEPA_ERROR_ARGUMENT, "batches is 0");
     API_FAILS(ijepa_model_open("/nonexistent/run", NULL, 0, &model, &err), IJEPA_ERROR_FILE, "/nonexistent/run");
     API_FAILS(ijepa_model_open("x", NULL, -1, &model, &err), IJEPA_ERROR_ARGUMENT, "batch is -1");
+    const char *const data[] = {"x"};
+    API_FAILS(ijepa_embed("x", data, 0, &(ijepa_embed_options){.out = "x.npy"}, NULL, &err), IJEPA_ERROR_ARGUMENT, "count is 0");
+    API_FAILS(ijepa_embed("x", data, 1, &(ijepa_embed_options){.out = "x.npy", .encoder = "both"}, NULL, &err), IJEPA_ERROR_ARGUMENT,
+              "encoder \"both\": there are target, context");
+    API_FAILS(ijepa_embed("x", data, 1, &(ijepa_embed_options){.out = "x.npy", .precision = "f8"}, NULL, &err), IJEPA_ERROR_ARGUMENT, "f8");
+    API_FAILS(ijepa_model_open_with("x", &(ijepa_model_options){.precision = "f8"}, &model, &err), IJEPA_ERROR_ARGUMENT, "f8");
     API_FAILS(ijepa_draw_run("/nonexistent/run", &err), IJEPA_ERROR_FILE, "/nonexistent/run/log.csv");
     ijepa_device_options nosuch = {.device = "no such device"};
     ijepa_selftest_options selftest = {.device = nosuch};

@@ -34,7 +34,7 @@ expect 2 'Usage'
 expect 0 '^ijepa [0-9]+\.[0-9]+\.[0-9]+$' --version
 expect 0 'Commands' help
 expect 0 'IJEPA_DEVICE' help environment
-for command in devices train eval embed masks replay selftest tune bench scenes; do
+for command in devices train embed eval finetune scenes search ablate masks replay selftest tune bench; do
     expect 0 "^Usage: ijepa $command" $command --help
     expect 0 '^Examples' help $command
     expect 2 "no option is called \"--devise\".*--(device|version|help)" $command --devise 1
@@ -68,6 +68,12 @@ expect 2 'there are f32, f16, bf16, auto' replay x --precision f8
 expect 2 'HEIGHTxWIDTH' scenes x --size 12x
 expect 2 'the fewest first' scenes x --objects 3-12
 expect 2 'FEWEST-MOST' scenes x --objects few
+
+expect 2 'IMAGE is missing' search x.safetensors
+expect 2 '--duplicates takes INDEX alone' search x.safetensors y.png --duplicates
+expect 2 'are about a query' search x.safetensors --duplicates -k 3
+expect 2 'go with --duplicates' search x.safetensors y.png --threshold 0.9
+expect 2 'a cosine is expected' search x.safetensors --duplicates --threshold many
 
 # ---- the world's errors: one line, exit 1 ----
 expect 1 '^ijepa: missing.yaml: ' train missing.yaml
@@ -179,8 +185,13 @@ holds 'quiet says nothing' test ! -s "$work/out" -a ! -s "$work/err"
 # ---- its worth ----
 cp "$work/train-images-idx3-ubyte" "$work/t10k-images-idx3-ubyte"
 cp "$work/train-labels-idx1-ubyte" "$work/t10k-labels-idx1-ubyte"
-expect 0 'raw pixels +256 ' eval "$work/run" --k 3
-expect 0 '"train_images": 48' eval "$work/run" --k 3 --json
+expect 0 'kNN, the chosen of' eval "$work/run" --methods knn
+expect 0 '"train_images":48' eval "$work/run" --methods knn --json
+holds 'a run folder keeps the results' test -s "$work/run/eval.json"
+expect 0 'features kept from before' eval "$work/run" --methods knn --features trained
+expect 1 'method "guess": there are knn, linear' eval "$work/run" --methods guess
+expect 1 'there are trained, random, pixels' eval "$work/run" --features all
+expect 2 'a number above 0, at most 1' eval "$work/run" --fraction 2
 expect 1 'nothing: no such folder or file' eval "$work/run" --test "$work/nothing"
 
 # ---- features ----
@@ -220,6 +231,51 @@ for signal in INT TERM; do # long before its 60000 images are done
     grep -q 'stopped; nothing is written' "$work/err" || fail "embed, SIG$signal: it does not say that it stopped"
     holds "embed leaves nothing after SIG$signal" sh -c "! ls '$work'/features/* 2>/dev/null"
 done
+# ---- ablations ----
+cat >"$work/spec.yaml" <<YAML
+base: tiny.yaml
+set: [data.path=$work/train-images-idx3-ubyte, logging.monitor_every=2]
+tables: [target_mask]
+steps: 4
+out: $work/ablation
+eval: {seed: 3}
+YAML
+expect 2 'SPEC.yaml is missing' ablate
+expect 2 'at most 16' ablate x.yaml --seeds 17
+expect 1 'missing.yaml' ablate "$work/missing.yaml"
+expect 1 'none is called "colours"; there are mask, targets' ablate "$work/spec.yaml" --tables colours
+expect 0 '^24 runs of 1875 steps: 0 done' ablate "$configs/ablate-fashion-mnist.yaml" --list --out "$work/none"
+expect 0 "target_mask-input" ablate "$work/spec.yaml" --list
+holds 'a list trains nothing' test ! -e "$work/ablation"
+expect 0 '2 runs of 4 steps: 2 done, 0 failed' ablate "$work/spec.yaml"
+holds 'the report is written thrice' test -s "$work/ablation/ablation.md" -a -s "$work/ablation/ablation.csv" -a -s "$work/ablation/ablation.json"
+holds 'a run folder is a run, with its score' test -s "$work/ablation/target_mask-input-s0/score.json" -a -s "$work/ablation/target_mask-input-s0/loss.png"
+expect 0 '"paper_top1":56.1' ablate "$work/spec.yaml" --json
+expect 1 'optimization.lr: 0.001, now it is 0.01' ablate "$work/spec.yaml" --set optimization.lr=0.01
+sed 's/steps: 4/steps: 100000/; s/ablation$/stopped/' "$work/spec.yaml" >"$work/long.yaml"
+"$ijepa" ablate "$work/long.yaml" >"$work/out" 2>"$work/err" </dev/null &
+process=$!
+tries=0
+until [ "$tries" -gt 300 ] || { [ -f "$work/stopped/base-s0/log.csv" ] && [ "$(wc -l <"$work/stopped/base-s0/log.csv")" -gt 3 ]; }; do sleep 0.1; tries=$((tries + 1)); done
+kill -s INT $process
+wait $process
+got=$?
+cp "$work/err" "$work/said"
+holds 'Ctrl-C ends an ablation' test $got = 130
+holds 'and says how to go on' grep -q 'the same command goes on' "$work/said"
+holds 'and leaves a checkpoint' sh -c "ls '$work'/stopped/base-s0/checkpoints/step-*.safetensors"
+
+# ---- search ----
+expect 0 '' embed "$work/run" "$work/scenes/train" -o "$work/index.safetensors"
+expect 0 '   1 +1\.0000 .*000002.png' search "$work/index.safetensors" "$work/scenes/train/000002.png" -k 2 --sheet "$work/nearest.png"
+holds 'a sheet' test -s "$work/nearest.png"
+expect 0 '"name": "000002.png"' search "$work/index.safetensors" "$work/scenes/train/000002.png" --json
+expect 0 ' groups?\.' search "$work/index.safetensors" --duplicates --threshold 0.5 --raw --sheet "$work/groups.png"
+expect 0 '"pairs_found": 15' search "$work/index.safetensors" --duplicates --threshold -1 --json
+expect 1 'missing.png' search "$work/index.safetensors" "$work/missing.png"
+expect 1 'missing.safetensors' search "$work/missing.safetensors" --duplicates
+expect 0 '' embed "$work/run" "$work/scenes/train" -o "$work/patches.safetensors" --patches
+expect 1 'patch' search "$work/patches.safetensors" --duplicates
 
 [ $failures = 0 ] || { printf '%d of %d checks of the program failed\n' $failures $checks; exit 1; }
 printf 'program: %d checks passed\n' $checks

@@ -2,6 +2,7 @@
 #include "suites.h"
 #include "scratch.h"
 #include "base/parallel.h"
+#include "data/order.h"
 #include "eval/eval.h"
 #include "eval/features.h"
 #include "eval/knn.h"
@@ -203,6 +204,35 @@ START_TEST(test_noise_is_chance) {
 }
 END_TEST
 
+/* With labels dealt out anew one draw's accuracy may be anything, because there are few clusters; the mean over draws is chance. */
+START_TEST(test_shuffled_labels_are_chance) {
+    enum { DRAWS = 16, COUNT = 500 };
+    ij_error err = {0};
+    made train = make_samples(140, COUNT, 16, 5, 0.6, 1), test = make_samples(150, COUNT, 16, 5, 0.6, 1);
+    uint32_t order[COUNT];
+    int labels[COUNT];
+    int64_t right[2];
+    double accuracy[2][DRAWS];
+    memcpy(labels, train.labels, sizeof labels);
+    classify(&train, &test, &right[0], &right[1]);
+    for (int m = 0; m < 2; m++) ck_assert_int_gt(right[m], COUNT * 7 / 10);
+    for (int d = 0; d < DRAWS; d++) {
+        ij_order_shuffle(3, d, order, COUNT);
+        for (int i = 0; i < COUNT; i++) train.labels[i] = labels[order[i]];
+        classify(&train, &test, &right[0], &right[1]);
+        for (int m = 0; m < 2; m++) accuracy[m][d] = 100.0 * (double)right[m] / COUNT;
+    }
+    for (int m = 0; m < 2; m++) {
+        ij_interval mean;
+        CHECK_OK(ij_bootstrap(accuracy[m], DRAWS, 1, &mean, &err));
+        ck_assert_msg(mean.low <= 20 && mean.high >= 20 && mean.high - mean.low < 20, "method %d: %g [%g, %g]", m, mean.mean, mean.low,
+                      mean.high);
+    }
+    free_made(train);
+    free_made(test);
+}
+END_TEST
+
 START_TEST(test_wilson) {
     /* Brown, Cai & DasGupta 2001 and the formula by hand. */
     ij_accuracy a = ij_accuracy_of(8, 10);
@@ -305,6 +335,24 @@ START_TEST(test_probe_is_deterministic) {
         CHECK_OK(ij_probe(test_device, &train.samples, &test.samples, &(ij_probe_desc){.seed = 11}, predicted[i], &result[i], &err));
     ck_assert_mem_eq(predicted[0], predicted[1], sizeof predicted[0]);
     ck_assert_mem_eq(&result[0], &result[1], sizeof result[0]);
+    free_made(train);
+    free_made(test);
+}
+END_TEST
+
+/* With a given l2 there is one fit, and it ends lower than the one that chose it and stopped early. */
+START_TEST(test_probe_given_l2) {
+    ij_error err = {0};
+    made train = make_samples(160, 700, 12, 4, 0.5, 1), test = make_samples(170, 100, 12, 4, 0.5, 1);
+    int predicted[100];
+    ij_probe_result chosen, given;
+    CHECK_OK(ij_probe(test_device, &train.samples, &test.samples, &(ij_probe_desc){0}, predicted, &chosen, &err));
+    CHECK_OK(ij_probe(test_device, &train.samples, &test.samples, &(ij_probe_desc){.l2 = chosen.l2}, predicted, &given, &err));
+    ck_assert(given.l2 == chosen.l2 && isnan(given.held_out));
+    ck_assert_double_le(given.loss, chosen.loss + 1e-7);
+    ck_assert_double_ge(given.loss, chosen.loss - 1e-2);
+    CHECK_FAILS(ij_probe(test_device, &train.samples, &test.samples, &(ij_probe_desc){.l2 = -1}, predicted, &given, &err),
+                IJ_ERROR_ARGUMENT);
     free_made(train);
     free_made(test);
 }
@@ -475,7 +523,7 @@ START_TEST(test_table_refuses) {
     write_idx("train", 40, 1, 0, true);
     write_idx("t10k", 20, 1, 0, true);
     CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_ARGUMENT);
-    ck_assert_ptr_nonnull(strstr(err.text, "one class"));
+    ck_assert_msg(strstr(err.text, "of 1 class"), "%s", err.text);
     remove(scratch_path("train-labels-idx1-ubyte"));
     CHECK_FAILS(run_eval(NULL, &result, &err), IJ_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "40 of 40 images have no label"));
@@ -561,6 +609,8 @@ Suite *eval_suite(void) {
     tcase_add_test(on_device, test_labels_as_features);
     tcase_add_test(on_device, test_separable);
     tcase_add_test(on_device, test_noise_is_chance);
+    tcase_add_test(on_device, test_shuffled_labels_are_chance);
+    tcase_add_test(on_device, test_probe_given_l2);
     tcase_add_test(on_device, test_probe_gradient);
     tcase_add_test(on_device, test_table);
     tcase_add_test(on_device, test_table_refuses);

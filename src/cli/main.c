@@ -5,8 +5,8 @@
 #include <string.h>
 
 static const cli_command *const commands[] = {
-    &cmd_devices, &cmd_train,  &cmd_embed,    &cmd_eval, &cmd_finetune, &cmd_scenes,
-    &cmd_masks,   &cmd_replay, &cmd_selftest, &cmd_tune, &cmd_bench,
+    &cmd_devices, &cmd_train, &cmd_embed,  &cmd_eval,     &cmd_finetune, &cmd_ablate, &cmd_search,
+    &cmd_scenes,  &cmd_masks, &cmd_replay, &cmd_selftest, &cmd_tune,     &cmd_bench,
 };
 
 static void print_help(void) {

@@ -113,22 +113,18 @@ static ij_status read_wishes(eval *e, ij_error *err) {
 
 /* ---- pictures ---- */
 
-static ij_status open_images(eval *e, images *set, const char *train, const char *test, ij_error *err) {
-    const ij_dataset_desc desc = {.channels = e->config.channels, .pad_to = e->config.pad_to};
-    IJ_TRY(ij_split_open(train, &desc, &set->part[0], err));
-    return ij_split_open(test, &desc, &set->part[1], err);
-}
-
 static ij_status open_classes(eval *e, ij_error *err) {
     const ij_eval_options *o = e->options;
+    const ij_dataset_desc desc = {.channels = e->config.channels, .pad_to = e->config.pad_to};
     const char *train = o->train && *o->train ? o->train : e->config.data_path;
     char test[IJ_SPLIT_PATH];
     if (!*train) return ij_fail(err, IJ_ERROR_ARGUMENT, "no training images given, and the run has no data.path");
+    IJ_TRY(ij_split_open(train, &desc, &e->classes.part[0], err));
     if (o->test && *o->test)
         snprintf(test, sizeof test, "%s", o->test);
     else
         IJ_TRY(ij_split_find_test(train, test, err));
-    return open_images(e, &e->classes, train, test, err);
+    return ij_split_open(test, &desc, &e->classes.part[1], err);
 }
 
 static void on_scene(void *user, int64_t done, int64_t total) {

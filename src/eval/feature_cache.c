@@ -18,14 +18,13 @@
 static const char *const output_names[] = {
     [IJ_EMBED_LAST] = "last", [IJ_EMBED_LAST4] = "last4", [IJ_EMBED_TOKENS] = "last", [IJ_EMBED_PIXELS] = ""};
 
-ij_status ij_features_key(const ij_dataset *dataset, const ij_features_desc *desc, const ij_features_source *source,
-                          char out[IJ_MODEL_MARK], ij_error *err) {
+/* listing: ij_dataset_mark, which may take a while with many files. */
+static void make_key(const ij_dataset *dataset, uint64_t listing, const ij_features_desc *desc, const ij_features_source *source,
+                     char out[IJ_MODEL_MARK]) {
     const ij_embed_desc *e = &source->embed;
     const ij_model_config *m = &e->model;
     bool part = desc->limit > 0 && desc->limit < ij_dataset_count(dataset);
-    uint64_t listing;
     char text[1024];
-    IJ_TRY(ij_dataset_mark(dataset, &listing, err));
     int length = snprintf(
         text, sizeof text,
         "features 1; encoder %s %d; output %d; %s; image %d %d %d, patch %d, dim %d, heads %d, depth %d, eps %.9g; "
@@ -39,6 +38,13 @@ ij_status ij_features_key(const ij_dataset *dataset, const ij_features_desc *des
     ij_checksum_begin(&sum);
     ij_checksum_add(&sum, text, (size_t)length);
     snprintf(out, IJ_MODEL_MARK, "%016" PRIx64, ij_checksum_end(&sum));
+}
+
+ij_status ij_features_key(const ij_dataset *dataset, const ij_features_desc *desc, const ij_features_source *source,
+                          char out[IJ_MODEL_MARK], ij_error *err) {
+    uint64_t listing;
+    IJ_TRY(ij_dataset_mark(dataset, &listing, err));
+    make_key(dataset, listing, desc, source, out);
     return IJ_OK;
 }
 
@@ -125,11 +131,11 @@ static ij_status take_index(cache *c, int set, const ij_feature_index *index, ij
     return IJ_OK;
 }
 
-static ij_status look_up(cache *c, int set, ij_error *err) {
+static ij_status look_up(cache *c, int set, uint64_t listing, ij_error *err) {
     ij_error why = {0};
     ij_feature_index index;
     char name[64];
-    IJ_TRY(ij_features_key(c->dataset, c->desc, &c->sources[set], c->keys[set], err));
+    make_key(c->dataset, listing, c->desc, &c->sources[set], c->keys[set]);
     snprintf(name, sizeof name, "%s.safetensors", c->keys[set]);
     IJ_TRY(ij_path_join(c->paths[set], PATH_BYTES, c->folder, name, err));
     if (!ij_file_exists(c->paths[set])) return IJ_OK;
@@ -256,7 +262,9 @@ static ij_status make_missing(cache *c, ij_error *err) {
 /* ---- both ---- */
 
 static ij_status gather(cache *c, ij_error *err) {
-    for (int set = 0; set < c->source_count && c->folder; set++) IJ_TRY(look_up(c, set, err));
+    uint64_t listing = 0;
+    if (c->folder) IJ_TRY(ij_dataset_mark(c->dataset, &listing, err));
+    for (int set = 0; set < c->source_count && c->folder; set++) IJ_TRY(look_up(c, set, listing, err));
     int64_t kept = c->out->count;
     IJ_TRY(make_missing(c, err));
     if (kept && c->missing_count && c->made != kept) { /* a picture became readable, or is no longer, under an unchanged listing */

@@ -8,7 +8,10 @@
  *
  * l2 is chosen on a tenth of the training samples (a seeded draw) from five values, strong to weak, each started from the one before, until
  * one is worse than the one before; then W is fitted to all samples. Where that tenth would have fewer samples than there are classes, l2
- * is PROBE_L2_FEW. */
+ * is PROBE_L2_FEW. Those fits end when an iteration gains little; with a given l2 there is one fit, which goes to the minimum.
+ *
+ * scikit-learn's LogisticRegression(C = 1 / (l2 x training samples)) on the same standardised features minimises the same function
+ * (tests/peers_frozen.py compares). */
 #ifndef IJ_EVAL_PROBE_H
 #define IJ_EVAL_PROBE_H
 
@@ -19,14 +22,15 @@
 
 typedef struct ij_probe_desc {
     uint64_t seed;  /* of the held-out draw */
-    int iterations; /* most of one fit; an iteration is about one pass over the samples [100] */
+    double l2;      /* given: one fit, to the minimum [chosen] */
+    int iterations; /* most of one fit; an iteration is about one pass over the samples [100; 1000 with a given l2] */
     void (*progress)(void *user, const char *what, int64_t done, int64_t total); /* in iterations of all fits together [none] */
     void *user;
 } ij_probe_desc;
 
 typedef struct ij_probe_result {
     double l2;                /* chosen */
-    double held_out;          /* accuracy in percent that chose it; NaN: not held out */
+    double held_out;          /* accuracy in percent that chose it; NaN: given, or nothing held out */
     double loss, train_right; /* f and accuracy in percent on the training samples, of the final W */
     int evaluations;          /* of f, all fits together */
 } ij_probe_result;

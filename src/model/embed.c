@@ -168,7 +168,7 @@ ij_status ij_embedder_create(gpu_device *device, const ij_embed_desc *desc, ij_w
 
 void ij_embedder_destroy(ij_embedder *e) {
     if (!e) return;
-    if (e->pending) (void)gpu_wait_all(e->device, NULL); /* a lost device has nothing under way either */
+    (void)gpu_wait_all(e->device, NULL); /* a lost device has nothing under way either */
     gpu_program_destroy(e->program);
     for (int i = 0; i < IJ_EMBED_SLOTS; i++) {
         gpu_program_destroy(e->slots[i].upload_program);

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The frozen evaluation (kNN, logistic regression, linear heads) beside scikit-learn and PyTorch, on pixels of Fashion-MNIST.
+#   tests/test_peers.sh TESTS [FOLDER OF FASHION-MNIST]
+# TESTS is the program ijepa_tests. What a missing package leaves out is said by name.
+set -euo pipefail
+
+tests=$1
+data=${2:-/usr/share/datasets/fashion-mnist}
+peers=$(dirname "$0")/peers_frozen.py
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+if ! python3 -c 'import numpy' 2>/dev/null; then
+    echo "skipped: kNN, logistic regression and linear heads, because Python has no numpy"
+    exit 0
+fi
+if [ ! -e "$data/train-images-idx3-ubyte.gz" ]; then
+    echo "skipped: kNN, logistic regression and linear heads, because $data has no Fashion-MNIST"
+    exit 0
+fi
+python3 "$peers" make "$work" "$data"
+IJEPA_PEERS=$work CK_RUN_SUITE=peers "$tests"
+python3 "$peers" compare "$work"
