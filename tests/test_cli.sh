@@ -194,6 +194,28 @@ expect 1 'there are trained, random, pixels' eval "$work/run" --features all
 expect 2 'a number above 0, at most 1' eval "$work/run" --fraction 2
 expect 1 'nothing: no such folder or file' eval "$work/run" --test "$work/nothing"
 
+# ---- fine-tuning ----
+expect 0 'nothing is chosen on test images' finetune "$work/run" --epochs 2 --seeds 2 --augment flip --out "$work/tuned.safetensors"
+expect 0 '"train_images": 48' finetune "$work/run" --epochs 1 --seeds 1 --random-init --precision f16 --smoothing 0 --json
+expect 0 'kNN, the chosen of' eval "$work/tuned.safetensors" --methods knn # what it wrote is a checkpoint
+expect 2 'exclude each other' finetune "$work/run" --fraction 0.5 --per-class 2
+expect 2 'it is at most 1' finetune "$work/run" --fraction 1.5
+expect 2 'a number is expected' finetune "$work/run" --lr fast
+expect 1 'the last 99 blocks' finetune "$work/run" --last-blocks 99
+rm "$work/tuned.safetensors"
+"$ijepa" finetune "$work/run" --epochs 60000 --seeds 1 --out "$work/tuned.safetensors" >"$work/out" 2>"$work/err" </dev/null &
+process=$!
+tries=0
+until [ "$tries" -gt 300 ] || grep -q 'loss [0-9]' "$work/err"; do sleep 0.1; tries=$((tries + 1)); done
+kill -s INT $process
+wait $process
+got=$?
+checks=$((checks + 1))
+[ "$got" = 130 ] || fail "SIGINT: finetune: exit code $got, expected 130"
+cp "$work/err" "$work/said"
+holds 'a stopped fine-tuning says what it wrote' grep -q 'holds the encoder and head as they are' "$work/said"
+holds 'and wrote it' test -s "$work/tuned.safetensors"
+
 # ---- features ----
 expect 0 '48 images, dim 16' embed "$work/run" "$work/train-images-idx3-ubyte" -o "$work/x.npy"
 holds 'a name for each image' test "$(wc -l <"$work/x.npy.names.txt")" = 48

@@ -973,7 +973,6 @@ Suite *finetune_suite(void) {
     tcase_add_loop_test(on_device, test_layer_decay, 0, 3);
     tcase_add_loop_test(on_device, test_frozen_blocks, 0, 2);
     tcase_add_test(on_device, test_short_batches);
-    tcase_add_test(on_device, test_recorded);
     tcase_add_test(on_device, test_not_finite);
     tcase_add_loop_test(on_device, test_learns, 0, 4);
     tcase_add_test(on_device, test_chance);
@@ -982,5 +981,11 @@ Suite *finetune_suite(void) {
     tcase_add_test(on_device, test_stops);
     tcase_add_test(on_device, test_refuses);
     suite_add_tcase(suite, on_device);
+    TCase *recorded = tcase_create("recorded");
+    tcase_set_tags(recorded, "recorded"); /* what tests/test_peers.sh runs of this suite */
+    tcase_add_unchecked_fixture(recorded, open_test_device, close_test_device);
+    tcase_set_timeout(recorded, 0);
+    tcase_add_test(recorded, test_recorded);
+    suite_add_tcase(suite, recorded);
     return suite;
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The frozen evaluation (kNN, logistic regression, linear heads) beside scikit-learn and PyTorch, on pixels of Fashion-MNIST.
+# Evaluators beside independent ones: steps of fine-tuning beside PyTorch; the frozen evaluation (kNN, logistic regression, linear heads)
+# beside scikit-learn and PyTorch, on pixels of Fashion-MNIST.
 #   tests/test_peers.sh TESTS [FOLDER OF FASHION-MNIST]
 # TESTS is the program ijepa_tests. What a missing package leaves out is said by name.
 set -euo pipefail
@@ -9,6 +10,9 @@ data=${2:-/usr/share/datasets/fashion-mnist}
 peers=$(dirname "$0")/peers_frozen.py
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+
+IJEPA_PEER_FINETUNE=$work/finetune.safetensors CK_RUN_SUITE=finetune CK_INCLUDE_TAGS=recorded "$tests"
+python3 "$(dirname "$0")/peers_finetune.py" "$work/finetune.safetensors"
 
 if ! python3 -c 'import numpy' 2>/dev/null; then
     echo "skipped: kNN, logistic regression and linear heads, because Python has no numpy"
