@@ -295,6 +295,37 @@ typedef struct ijepa_selftest_options {
 /* Every case of every op on the device against the reference. *failed counts; a device error is returned. */
 IJEPA_API ijepa_status ijepa_selftest(const ijepa_selftest_options *options, int *passed, int *failed, ijepa_error *err);
 
+/* ---- drawn scenes ---- */
+
+typedef struct ijepa_scenes_options {
+    int64_t train, test;          /* pictures [2000, 500]; -1: none */
+    int height, width;            /* [128 x 128] */
+    int objects_min, objects_max; /* [1, 10]; VTAB's eight classes are 3 to 10 */
+    uint64_t seed;
+    int samples;                  /* rays a side of a pixel [4] */
+    bool hard_shadows;            /* lights are points [discs: soft shadows] */
+    int threads;                  /* [the machine's processors] */
+    bool overwrite;               /* allow a folder that holds a set of other parameters [refuse] */
+    /* Pictures done; called by any thread, one at a time. [NULL] */
+    void (*progress)(void *user, int64_t done, int64_t total);
+    void *user;
+} ijepa_scenes_options;
+
+typedef struct ijepa_scenes_result {
+    int64_t train, test;
+    int64_t rendered, kept;       /* kept: there already, from the same parameters */
+    int64_t with_count[2][11];    /* [train, test]: pictures with that many objects */
+    int64_t with_distance[2][6];  /* pictures whose nearest object is of that class of distance */
+    double seconds;
+    double images_per_second;     /* rendered */
+} ijepa_scenes_result;
+
+/* Renders a set in the manner of CLEVR on the host: solids on a grey ground, counted and measured, for the tasks Count and Dist (VTAB).
+ * folder/train and folder/test get 000000.png ... and labels.csv: file,count,dist,distance,shape,colour,size,material. distance is the
+ * depth of the nearest object along the viewing direction, dist its class (8, 8.5, 9, 9.5, 10 are between the six), the last four are
+ * what the nearest object is. The same options give the same bytes on any number of threads; a second call finishes what a first did not. */
+IJEPA_API ijepa_status ijepa_scenes(const char *folder, const ijepa_scenes_options *options, ijepa_scenes_result *result, ijepa_error *err);
+
 /* ---- masks ---- */
 
 typedef struct ijepa_masks_result {

@@ -34,7 +34,7 @@ expect 2 'Usage'
 expect 0 '^ijepa [0-9]+\.[0-9]+\.[0-9]+$' --version
 expect 0 'Commands' help
 expect 0 'IJEPA_DEVICE' help environment
-for command in devices train eval embed masks replay selftest tune bench; do
+for command in devices train eval embed masks replay selftest tune bench scenes; do
     expect 0 "^Usage: ijepa $command" $command --help
     expect 0 '^Examples' help $command
     expect 2 "no option is called \"--devise\".*--(device|version|help)" $command --devise 1
@@ -65,6 +65,10 @@ expect 2 'shape of matmul' bench attention --m 1 --n 1 --k 1
 expect 2 'one word too many' bench ops x.yaml
 expect 2 'there are f32, f16, bf16, auto' replay x --precision f8
 
+expect 2 'HEIGHTxWIDTH' scenes x --size 12x
+expect 2 'the fewest first' scenes x --objects 3-12
+expect 2 'FEWEST-MOST' scenes x --objects few
+
 # ---- the world's errors: one line, exit 1 ----
 expect 1 '^ijepa: missing.yaml: ' train missing.yaml
 expect 1 'no device' devices --device 'no such device'
@@ -80,6 +84,11 @@ expect 1 'cuBLAS: .*nowhere/libcublas.so.13 cannot be loaded' bench matmul --m 3
 cp "$work/err" "$work/said"
 holds 'a missing library has a hint' grep -q '^  hint: .*--baseline-library' "$work/said"
 expect 1 'no/such/folder' bench matmul --m 3 --n 3 --k 3 --runs 1 --tsv "$work/no/such/folder/x.tsv"
+expect 0 'images/s' scenes "$work/scenes" --train 6 --test 3 --size 32x48 --objects 3-4 --samples 2
+expect 0 '"kept": 9' scenes "$work/scenes" --train 6 --test 3 --size 32x48 --objects 3-4 --samples 2 --json
+expect 1 'made with other parameters: it has "seed": 0' scenes "$work/scenes" --train 6 --test 3 --size 32x48 --objects 3-4 --samples 2 --seed 7
+expect 1 'cannot make folder' scenes /dev/null/scenes
+holds 'a row for every scene' test "$(wc -l <"$work/scenes/train/labels.csv")" = 7
 if [ -w /dev/full ]; then
     "$ijepa" --version >/dev/full 2>"$work/err"
     holds 'output on a full disk is a failure' test $? = 1

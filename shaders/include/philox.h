@@ -37,6 +37,7 @@ uint philox_mulhi(uint a, uint b) {
 #define PHILOX_STREAM_MASK_SIZE 5 /* block sizes drawn once a batch, mode `official` only */
 #define PHILOX_STREAM_TEST 6    /* test inputs */
 #define PHILOX_STREAM_EVAL 7    /* probe initialisation, splits, bootstrap */
+#define PHILOX_STREAM_SCENE 16  /* drawn scenes: index = image, above 2^32 for the test part */
 
 /* Four random words of (seed, stream, index, draw). */
 PHILOX_FUNC philox_words philox(PHILOX_UINT seed_low, PHILOX_UINT seed_high, PHILOX_UINT stream, PHILOX_UINT index_low,
