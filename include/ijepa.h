@@ -247,6 +247,84 @@ typedef struct ijepa_eval_result {
 /* Weighted kNN and a linear probe on mean-pooled features of the target encoder, beside its random initialisation and raw pixels. */
 IJEPA_API ijepa_status ijepa_eval(const char *run, const ijepa_eval_options *options, ijepa_eval_result *result, ijepa_error *err);
 
+/* ---- search ---- */
+
+/* An index is a .safetensors file that ijepa_embed wrote, pooled. Similarity is the cosine of two images' features, less the index's mean unless
+ * `raw` (an index of fewer than 16 images is always compared raw). Of equals the lower row comes first. */
+
+typedef struct ijepa_search_options {
+    ijepa_device_options device;
+    const char *model;  /* run folder or checkpoint that encodes the query [the one that the index names] */
+    bool whole;         /* encode the whole picture, as an index made with `whole` needs it [as ijepa_embed does by default] */
+    int k;              /* neighbours [12] */
+    bool raw;           /* cosine of the features as they are [less the index's mean] */
+    const char *sheet;  /* PNG of the query and its neighbours [none] */
+} ijepa_search_options;
+
+typedef struct ijepa_search_hit {
+    int64_t row;        /* of the index */
+    double similarity;  /* -1 to 1; 0 for features of length 0 */
+    const char *name;   /* of the image */
+    const char *label;  /* its class's name; "" for none */
+} ijepa_search_hit;
+
+typedef struct ijepa_search_result {
+    ijepa_search_hit *hits; /* nearest first; owned, with their texts: ijepa_search_free */
+    int count;              /* k, or all images of a smaller index */
+    int64_t images;         /* of the index */
+    bool centred;
+    char model[17];
+    char data[4096];        /* where the images were */
+    void *owner;
+} ijepa_search_result;
+
+/* The images of an index most like a picture. An index of other weights is IJEPA_ERROR_MISMATCH with both marks. Images that are gone are grey
+ * tiles on the sheet. */
+IJEPA_API ijepa_status ijepa_search(const char *index, const char *picture, const ijepa_search_options *options, ijepa_search_result *result,
+                                    ijepa_error *err);
+IJEPA_API void ijepa_search_free(ijepa_search_result *result); /* zeroed or filled */
+
+typedef struct ijepa_duplicates_options {
+    ijepa_device_options device;
+    double threshold;   /* pairs of at least this similarity [0.98] */
+    int64_t max_pairs;  /* listed, the most similar ones [1000] */
+    bool raw;
+    const char *sheet;  /* PNG of the first groups [none] */
+    void (*progress)(void *user, const char *what, int64_t done, int64_t total);
+    bool (*stop)(void *user); /* asked now and then; true ends with IJEPA_ERROR_STOPPED [never] */
+    void *user;
+} ijepa_duplicates_options;
+
+typedef struct ijepa_duplicate_pair {
+    int64_t a, b;       /* rows, a < b */
+    double similarity;
+    const char *name_a, *name_b;
+} ijepa_duplicate_pair;
+
+typedef struct ijepa_duplicate_group {
+    int64_t count;      /* 2 or more */
+    const int64_t *rows;
+    const char *const *names;
+} ijepa_duplicate_group;
+
+typedef struct ijepa_duplicates_result {
+    ijepa_duplicate_pair *pairs;   /* most similar first; owned, with all below: ijepa_duplicates_free */
+    int64_t pair_count;
+    int64_t pairs_found;           /* above the threshold, listed or not */
+    ijepa_duplicate_group *groups; /* what all those pairs connect, directly or through others; largest first */
+    int64_t group_count;
+    int64_t images;
+    bool centred;
+    double threshold;
+    double seconds;                /* of comparing */
+    void *owner;
+} ijepa_duplicates_result;
+
+/* Pairs of near-duplicates within an index: all pairs are compared on the device. */
+IJEPA_API ijepa_status ijepa_duplicates(const char *index, const ijepa_duplicates_options *options, ijepa_duplicates_result *result,
+                                        ijepa_error *err);
+IJEPA_API void ijepa_duplicates_free(ijepa_duplicates_result *result); /* zeroed or filled */
+
 /* ---- proving ---- */
 
 typedef struct ijepa_replay_row {

@@ -34,7 +34,7 @@ expect 2 'Usage'
 expect 0 '^ijepa [0-9]+\.[0-9]+\.[0-9]+$' --version
 expect 0 'Commands' help
 expect 0 'IJEPA_DEVICE' help environment
-for command in devices train eval embed masks replay selftest tune bench scenes; do
+for command in devices train eval embed masks replay selftest tune bench scenes search; do
     expect 0 "^Usage: ijepa $command" $command --help
     expect 0 '^Examples' help $command
     expect 2 "no option is called \"--devise\".*--(device|version|help)" $command --devise 1

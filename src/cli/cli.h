@@ -118,6 +118,6 @@ ijepa_status cli_config(const char *path, const cli_texts *assignments, ijepa_co
 /* ---- commands ---- */
 
 extern const cli_command cmd_devices, cmd_train, cmd_eval, cmd_embed, cmd_replay, cmd_selftest, cmd_masks, cmd_bench, cmd_tune;
-extern const cli_command cmd_scenes;
+extern const cli_command cmd_scenes, cmd_search;
 
 #endif

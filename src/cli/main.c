@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const cli_command *const commands[] = {&cmd_devices, &cmd_train,    &cmd_eval, &cmd_embed, &cmd_masks,
-                                              &cmd_replay,  &cmd_selftest, &cmd_tune, &cmd_bench, &cmd_scenes};
+static const cli_command *const commands[] = {&cmd_devices,  &cmd_train, &cmd_eval,  &cmd_embed,  &cmd_masks, &cmd_replay,
+                                              &cmd_selftest, &cmd_tune,  &cmd_bench, &cmd_scenes, &cmd_search};
 
 static void print_help(void) {
     printf("ijepa %s: I-JEPA pretraining on any Vulkan device\n\nUsage: ijepa COMMAND [OPTIONS]\n\nCommands\n", ijepa_version());
