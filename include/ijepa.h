@@ -286,7 +286,7 @@ IJEPA_API void ijepa_search_free(ijepa_search_result *result); /* zeroed or fill
 
 typedef struct ijepa_duplicates_options {
     ijepa_device_options device;
-    double threshold;   /* pairs of at least this similarity [0.98] */
+    double threshold;   /* pairs of at least this similarity [0.999] */
     int64_t max_pairs;  /* listed, the most similar ones [1000] */
     bool raw;
     const char *sheet;  /* PNG of the first groups [none] */

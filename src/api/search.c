@@ -16,7 +16,6 @@
 #define K_DEFAULT 12
 #define PAIRS_DEFAULT 1000
 #define PAIRS_MAX ((int64_t)10000000)
-#define THRESHOLD_DEFAULT 0.98
 #define SHEET_GROUPS 60
 #define SHEET_MEMBERS 12 /* of a group */
 
@@ -255,7 +254,7 @@ static ij_status copy_duplicates(library *l, ijepa_duplicates_result *r, ij_erro
 
 static ij_status find_duplicates(library *l, const ijepa_duplicates_options *o, ijepa_duplicates_result *r, ij_error *err) {
     const ij_feature_index *x = &l->index;
-    ij_duplicates_desc desc = {.threshold = o->threshold != 0 ? o->threshold : THRESHOLD_DEFAULT,
+    ij_duplicates_desc desc = {.threshold = o->threshold != 0 ? o->threshold : IJ_DUPLICATES_THRESHOLD,
                                .max_pairs = o->max_pairs ? o->max_pairs : PAIRS_DEFAULT,
                                .centre = !o->raw,
                                .progress = o->progress,

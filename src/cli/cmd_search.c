@@ -149,7 +149,7 @@ static int run(const cli_environment *environment, int argc, char **argv) {
         {"--model", "RUN", "run or checkpoint that encodes the query", "the one that INDEX names", CLI_TEXT, &model, 0},
         {"--whole", NULL, "encode the whole query, for an index made with --whole", "as embed does", CLI_FLAG, &whole, 0},
         {"--duplicates", NULL, "find near-duplicates within the index instead", NULL, CLI_FLAG, &find, 0},
-        {"--threshold", "S", "a pair of at least this similarity is one", "0.98", CLI_TEXT, &threshold, 0},
+        {"--threshold", "S", "a pair of at least this similarity is one", "0.999", CLI_TEXT, &threshold, 0},
         {"--max-pairs", "N", "list N pairs, the most similar ones", "1000", CLI_INTEGER, &max_pairs, 1},
         {"--raw", NULL, "cosine of the features as they are", "less the index's mean", CLI_FLAG, &raw, 0},
         CLI_OPTION_DEVICE(common),
@@ -190,9 +190,13 @@ const cli_command cmd_search = {
     .operands = "INDEX [IMAGE]",
     .operands_min = 1,
     .operands_max = 2,
-    .notes = "INDEX is a .safetensors file that `ijepa embed` wrote (without --patches). Similarity is the cosine of two images' features "
-             "less the\n"
-             "index's mean.\n",
+    .notes =
+        "INDEX is a .safetensors file that `ijepa embed` wrote (without --patches). Similarity is the cosine of two images' features,\n"
+        "less the index's mean: 1 is the same, unrelated images lie around 0.\n"
+        "The threshold: among 3,249 photographs with planted copies, three small models found at 0.999 98 to 100 % of the copies that\n"
+        "were encoded again and 96 to 100 % of those scaled to 60 %, and no other pair but one that the data had; of mirrored and\n"
+        "cropped copies at most 6 %. Lower thresholds find more of these (0.98: 5 to 65 %), but half or more of the pairs are then\n"
+        "unrelated images. It depends on the model: look at the sheet.\n",
     .examples = "  ijepa embed runs/photos photos -o photos.safetensors\n"
                 "  ijepa search photos.safetensors query.jpg -k 12 --sheet nearest.png\n"
                 "  ijepa search photos.safetensors --duplicates --sheet duplicates.png\n",

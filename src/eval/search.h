@@ -1,9 +1,10 @@
 /* Looking up images by their features: the nearest to a query, and near-duplicates within an index.       layer: eval; uses: base, gpu, ops
  *
  * Similarity is the cosine of two feature vectors, by default after the index's mean vector is taken off both (centred). Mean-pooled
- * features of a JEPA encoder share most of their direction: as they are, most pairs of unrelated images have cosines near 1 and no threshold
- * tells them from copies; centred, unrelated pairs lie around 0. An index of fewer than IJ_SEARCH_CENTRE_MIN images is
- * compared as it is: the mean of a few is mostly themselves. A vector of length 0 has similarity 0 to all.
+ * features of a JEPA encoder share much of their direction: with three small models unrelated photographs had a median cosine of 0.54, 0.79
+ * and 0.82 as they are, and of 0 centred. That spreads the scale; it hardly changes which pair is more alike than which. An index of fewer
+ * than IJ_SEARCH_CENTRE_MIN images is compared as it is: the mean of a few is mostly themselves. A vector of length 0 has similarity 0
+ * to all.
  *
  * Numbers that are handed out are computed in double, so they are the same on every device; of equal similarities the lower row comes
  * first. */
@@ -29,6 +30,16 @@ ij_status ij_search_nearest(const float *x, int64_t count, int dim, const float 
                             int64_t *found, bool *centred, ij_error *err);
 
 /* ---- near-duplicates ---- */
+
+/* Measured on 3,249 photographs of clothes (160 pixels) with 400 copies planted among them, by three small models (5 epochs on these photographs
+ * at 64 pixels; two on Fashion-MNIST), centred; precision over all pairs, recall by the kind of copy:
+ *     threshold   precision            JPEG again (quality 40)   scaled to 60 %   mirrored      a crop of 90 %
+ *     0.98        0.03  0.49  0.40     100 %                     100 %            11 to 65 %    5 to 42 %
+ *     0.995       0.50  0.99  0.96     100 %                     100 %            0 to 32 %     1 to 11 %
+ *     0.999       0.995 (all three)    98 to 100 %               96 to 100 %      0 to 6 %      0 to 2 %
+ * The one wrong pair at 0.999 is a photograph that the data have twice, in two classes. So the default finds copies of the same picture in another
+ * encoding or size; mirrored and cropped ones are not near for these features, and a lower threshold pays for them with unrelated pairs. */
+#define IJ_DUPLICATES_THRESHOLD 0.999
 
 typedef struct ij_duplicate_pair {
     int64_t a, b; /* rows, a < b */
