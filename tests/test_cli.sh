@@ -69,6 +69,12 @@ expect 2 'HEIGHTxWIDTH' scenes x --size 12x
 expect 2 'the fewest first' scenes x --objects 3-12
 expect 2 'FEWEST-MOST' scenes x --objects few
 
+expect 2 'IMAGE is missing' search x.safetensors
+expect 2 '--duplicates takes INDEX alone' search x.safetensors y.png --duplicates
+expect 2 'are about a query' search x.safetensors --duplicates -k 3
+expect 2 'go with --duplicates' search x.safetensors y.png --threshold 0.9
+expect 2 'a cosine is expected' search x.safetensors --duplicates --threshold many
+
 # ---- the world's errors: one line, exit 1 ----
 expect 1 '^ijepa: missing.yaml: ' train missing.yaml
 expect 1 'no device' devices --device 'no such device'
@@ -220,6 +226,18 @@ for signal in INT TERM; do # long before its 60000 images are done
     grep -q 'stopped; nothing is written' "$work/err" || fail "embed, SIG$signal: it does not say that it stopped"
     holds "embed leaves nothing after SIG$signal" sh -c "! ls '$work'/features/* 2>/dev/null"
 done
+
+# ---- search ----
+expect 0 '' embed "$work/run" "$work/scenes/train" -o "$work/index.safetensors"
+expect 0 '   1 +1\.0000 .*000002.png' search "$work/index.safetensors" "$work/scenes/train/000002.png" -k 2 --sheet "$work/nearest.png"
+holds 'a sheet' test -s "$work/nearest.png"
+expect 0 '"name": "000002.png"' search "$work/index.safetensors" "$work/scenes/train/000002.png" --json
+expect 0 ' groups?\.' search "$work/index.safetensors" --duplicates --threshold 0.5 --raw --sheet "$work/groups.png"
+expect 0 '"pairs_found": 15' search "$work/index.safetensors" --duplicates --threshold -1 --json
+expect 1 'missing.png' search "$work/index.safetensors" "$work/missing.png"
+expect 1 'missing.safetensors' search "$work/missing.safetensors" --duplicates
+expect 0 '' embed "$work/run" "$work/scenes/train" -o "$work/patches.safetensors" --patches
+expect 1 'patch' search "$work/patches.safetensors" --duplicates
 
 [ $failures = 0 ] || { printf '%d of %d checks of the program failed\n' $failures $checks; exit 1; }
 printf 'program: %d checks passed\n' $checks

@@ -273,6 +273,16 @@ START_TEST(test_sheet) {
     for (int y = IJ_SHEET_TOP + SIDE + 4; y < IJ_SHEET_TOP + SIDE + 20; y++)
         for (int x = IJ_SHEET_LEFT + IJ_SHEET_STEP + SIDE + 2; x < IJ_SHEET_LEFT + 2 * IJ_SHEET_STEP - 1; x++)
             ck_assert_int_eq(sheet_pixel(&sheet, x, y)[0], 255);
+    /* Blocks of 2, 3 and 2: the third has no room in the first row. */
+    ij_sheet_tile blocks[7] = {[0] = {.heading = "one"}, [2] = {.heading = "two"}, [5] = {.heading = "three"}};
+    CHECK_OK(ij_contact_sheet(&(ij_sheet){"Title", blocks, 7, read_tile, NULL}, path, &err));
+    CHECK_OK(ij_image_read(path, 3, &sheet, &err));
+    for (int column = 0; column < 6; column++)
+        ck_assert_int_eq(sheet_pixel(&sheet, IJ_SHEET_LEFT + column * IJ_SHEET_STEP + 80, IJ_SHEET_TOP + 2)[0] != 255, column < 5);
+    CHECK_OK(read_tile(NULL, 5, &tile, &err));
+    int below = IJ_SHEET_TOP + SIDE;
+    while (memcmp(sheet_pixel(&sheet, IJ_SHEET_LEFT + SIDE / 4, below), tile.pixels, SIDE / 2 * 3) != 0)
+        ck_assert_int_lt(++below, sheet.height - SIDE);
     CHECK_FAILS(ij_contact_sheet(&(ij_sheet){"Title", tiles, 0, read_tile, NULL}, path, &err), IJ_ERROR_ARGUMENT);
     CHECK_FAILS(ij_contact_sheet(&(ij_sheet){"Title", tiles, 1, read_tile, NULL}, scratch_path("no/x.png"), &err), IJ_ERROR_FILE);
     ij_image_free(&sheet);

@@ -91,31 +91,47 @@ static void draw_tile(ij_picture *picture, const ij_sheet *sheet, int i, int x, 
 /* Where a tile goes. */
 typedef struct place {
     int column, y;
+    bool headed; /* there is room for headings above the row */
 } place;
 
-/* The place behind `at`; `first`: there was none before. */
-static place next_place(place at, const ij_sheet_tile *tile, bool first) {
-    if (first) return (place){0, IJ_SHEET_TOP};
-    bool down = tile->heading || at.column + 1 == IJ_SHEET_COLUMNS;
-    if (!down) return (place){at.column + 1, at.y};
-    return (place){0, at.y + IJ_SHEET_SIDE + CAPTIONS + ROW_GAP + (tile->heading ? HEADING : 0)};
+/* Tiles from i to the next heading. */
+static int block_length(const ij_sheet *sheet, int i) {
+    int end = i + 1;
+    while (end < sheet->count && !sheet->tiles[end].heading) end++;
+    return end - i;
+}
+
+/* The place of tile i behind `at`, the one before it. A block goes on in the row that another has begun where all of it fits. */
+static place next_place(const ij_sheet *sheet, int i, place at) {
+    if (i == 0) return (place){0, IJ_SHEET_TOP, true};
+    bool heading = sheet->tiles[i].heading != NULL;
+    int free = IJ_SHEET_COLUMNS - at.column - 1;
+    if (heading ? at.headed && block_length(sheet, i) <= free : free > 0) return (place){at.column + 1, at.y, at.headed};
+    return (place){0, at.y + IJ_SHEET_SIDE + CAPTIONS + ROW_GAP + (heading ? HEADING : 0), heading};
+}
+
+/* The heading, and a line over those of its tiles that are in the row. */
+static void draw_heading(ij_picture *picture, const ij_sheet *sheet, int i, int x, place at) {
+    int length = block_length(sheet, i), here = length < IJ_SHEET_COLUMNS - at.column ? length : IJ_SHEET_COLUMNS - at.column;
+    ij_picture_text(picture, (float)x, (float)at.y - 10, 10, IJ_ALIGN_LEFT, ink, sheet->tiles[i].heading);
+    ij_picture_fill(picture, x, at.y - 6, here * IJ_SHEET_STEP - (IJ_SHEET_STEP - IJ_SHEET_SIDE), 1, faint, 1);
 }
 
 ij_status ij_contact_sheet(const ij_sheet *sheet, const char *path, ij_error *err) {
     if (sheet->count < 1 || sheet->count > IJ_SHEET_TILES_MAX)
         return ij_fail(err, IJ_ERROR_ARGUMENT, "a sheet of %d pictures: 1 to %d fit", sheet->count, IJ_SHEET_TILES_MAX);
-    place at = {0, 0};
-    for (int i = 0; i < sheet->count; i++) at = next_place(at, &sheet->tiles[i], i == 0);
+    place at = {0};
+    for (int i = 0; i < sheet->count; i++) at = next_place(sheet, i, at);
     ij_picture picture;
     ij_image image = {0};
     IJ_TRY(ij_picture_open(2 * IJ_SHEET_LEFT + IJ_SHEET_COLUMNS * IJ_SHEET_STEP - (IJ_SHEET_STEP - IJ_SHEET_SIDE),
                            at.y + IJ_SHEET_SIDE + CAPTIONS + ROW_GAP + 8, paper, &picture, err));
     ij_picture_text(&picture, IJ_SHEET_LEFT, 34, 13, IJ_ALIGN_LEFT, ink, sheet->title);
     for (int i = 0; i < sheet->count; i++) {
-        const ij_sheet_tile *tile = &sheet->tiles[i];
-        at = next_place(at, tile, i == 0);
-        if (tile->heading) ij_picture_text(&picture, IJ_SHEET_LEFT, (float)at.y - 10, 10, IJ_ALIGN_LEFT, ink, tile->heading);
-        draw_tile(&picture, sheet, i, IJ_SHEET_LEFT + at.column * IJ_SHEET_STEP, at.y, &image);
+        at = next_place(sheet, i, at);
+        int x = IJ_SHEET_LEFT + at.column * IJ_SHEET_STEP;
+        if (sheet->tiles[i].heading) draw_heading(&picture, sheet, i, x, at);
+        draw_tile(&picture, sheet, i, x, at.y, &image);
     }
     ij_status status = ij_picture_write(&picture, path, err);
     ij_picture_free(&picture);

@@ -21,7 +21,7 @@
 
 typedef struct ij_sheet_tile {
     const char *caption[2]; /* NULL: none */
-    const char *heading;    /* the tile begins a row of its own with this above it [goes on in the row] */
+    const char *heading;    /* the tile begins a block with this above it, in a row of its own or behind other blocks [goes on] */
     bool framed;            /* in a colour that stands out */
 } ij_sheet_tile;
 
