@@ -68,8 +68,21 @@ step_short_run() {
     "$ijepa" train samples/configs/fashion-mnist.yaml --out "$work/run" --steps 20 || return
     "$ijepa" train --resume --out "$work/run" --steps 30 || return
     "$ijepa" eval "$work/run" --train $data/train-images-idx3-ubyte.gz --test $data/t10k-images-idx3-ubyte.gz --train-limit 500 --test-limit 200 || return
-    [ -s "$work/run/loss.png" ] || { echo "the run has no loss.png"; return 1; }
+    "$ijepa" eval "$work/run" --train $data/train-images-idx3-ubyte.gz --methods low-shot --features trained --tune-epochs 2 --seeds 2 || return
+    "$ijepa" scenes "$work/scenes" --train 60 --test 20 --size 32 || return
+    "$ijepa" eval "$work/run" --tasks count,dist --scenes "$work/scenes" --epochs 5 || return
+    "$ijepa" embed "$work/run" tests/data/images -o "$work/index.safetensors" || return
+    "$ijepa" search "$work/index.safetensors" tests/data/images/rgb.png -k 3 --sheet "$work/sheet.png" || return
+    [ -s "$work/run/loss.png" ] && [ -s "$work/run/eval.json" ] && [ -s "$work/sheet.png" ] || { echo "the run has no loss.png or eval.json, or the search no sheet"; return 1; }
     "$builds/sample_extract_features" "$work/run" tests/data/images/*.png
+}
+
+# Evaluators beside scikit-learn and PyTorch; which of them is missing is said by name.
+step_peers() {
+    use_main
+    bash tests/test_peers.sh "$tests" || return
+    IJEPA_PEER_FINETUNE=$work/finetune.safetensors IJEPA_SMALL=1 CK_RUN_SUITE=finetune "$tests" || return
+    python3 tests/peers_finetune.py "$work/finetune.safetensors"
 }
 
 # Killed at random moments, resumed, compared with a run that was not.
@@ -143,7 +156,7 @@ step_host_small() { tests=build/test/host/ijepa_tests IJEPA_SMALL=1 run_suites s
 step_host_program() { builds=build/test/host main=system step_program; }
 
 steps_all=(layers build_gcc build_clang lavapipe_full lavapipe_validation lavapipe_older lavapipe_subgroup4 lavapipe_subgroup16 swiftshader
-    program short_run precision kill_and_resume install sanitizers fuzz amd_compiler)
+    program short_run peers precision kill_and_resume install sanitizers fuzz amd_compiler)
 steps_quick=(layers build_gcc lavapipe_small)
 steps_host=(layers host_build host_small host_program)
 step_lavapipe_small() { IJEPA_SMALL=1 run_suites "$main"; }

@@ -89,10 +89,8 @@ static ij_status read_eval(ablate *a, ij_error *err) {
     return ij_config_text_integer(s, "eval.seed", 0, INT64_MAX, &e->seed, err);
 }
 
-static const char *const known_keys[] = {
-    "base",       "set",       "tables",           "seeds",           "steps",      "out",
-    "eval.train", "eval.test", "eval.train_limit", "eval.test_limit",
-    "eval.seed"};
+static const char *const known_keys[] = {"base",       "set",       "tables",           "seeds",           "steps",    "out",
+                                         "eval.train", "eval.test", "eval.train_limit", "eval.test_limit", "eval.seed"};
 
 #define ROW_PREFIX "rows."
 

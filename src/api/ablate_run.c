@@ -146,9 +146,7 @@ static ij_status compare_eval(const ablate *a, ij_config_text *score, const char
     const struct {
         const char *key;
         int64_t now;
-    } numbers[] = {{"eval.train_limit", e->train_limit},
-                   {"eval.test_limit", e->test_limit},
-                   {"eval.seed", e->seed}};
+    } numbers[] = {{"eval.train_limit", e->train_limit}, {"eval.test_limit", e->test_limit}, {"eval.seed", e->seed}};
     IJ_TRY(ij_config_text_string(score, "eval.train", text[0], sizeof text[0], err));
     IJ_TRY(ij_config_text_string(score, "eval.test", text[1], sizeof text[1], err));
     if (strcmp(text[0], e->train) != 0) return changed(folder, "eval.train", text[0], e->train, err);

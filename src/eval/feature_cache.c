@@ -24,7 +24,7 @@ static void make_key(const ij_dataset *dataset, uint64_t listing, const ij_featu
     const ij_embed_desc *e = &source->embed;
     const ij_model_config *m = &e->model;
     bool part = desc->limit > 0 && desc->limit < ij_dataset_count(dataset);
-    char text[1024];
+    char text[1024], name[4200];
     int length = snprintf(
         text, sizeof text,
         "features 1; encoder %s %d; output %d; %s; image %d %d %d, patch %d, dim %d, heads %d, depth %d, eps %.9g; "
@@ -37,6 +37,8 @@ static void make_key(const ij_dataset *dataset, uint64_t listing, const ij_featu
     ij_checksum sum;
     ij_checksum_begin(&sum);
     ij_checksum_add(&sum, text, (size_t)length);
+    ij_dataset_name(dataset, 0, name, sizeof name); /* files of the same bytes under two names: rows are found by their names */
+    ij_checksum_add(&sum, name, strlen(name));
     snprintf(out, IJ_MODEL_MARK, "%016" PRIx64, ij_checksum_end(&sum));
 }
 

@@ -92,7 +92,7 @@ typedef struct ij_features_source {
 } ij_features_source;
 
 /* 16 hexadecimal digits: ij_checksum over the encoder's mark, which encoder, output and precision, sizes, mean and deviation, crop, cap, JPEG
- * decoder, limit and seed, and ij_dataset_mark. Not over the device: two devices' features differ by rounding. */
+ * decoder, limit and seed, ij_dataset_mark and the first image's name. Not over the device: two devices' features differ by rounding. */
 ij_status ij_features_key(const ij_dataset *dataset, const ij_features_desc *desc, const ij_features_source *source,
                           char out[IJ_MODEL_MARK], ij_error *err);
 
