@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A tile is at most 512 test x 4096 train samples: 8 MiB of similarities, enough work for a large GPU to hide its start, and near enough to a
- * CPU's caches: 1024 x 8192 took a fifth more processor time. Wide features (raw pixels) get smaller tiles. */
+/* A tile is at most 512 test x 4096 train samples: 8 MiB of similarities, enough work for a large GPU to hide its start. Wide features (raw
+ * pixels) get smaller tiles. */
 #define TEST_ROWS 512
 #define TRAIN_ROWS 4096
 #define TILE_BYTES ((int64_t)64 << 20)
