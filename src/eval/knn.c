@@ -55,9 +55,9 @@ typedef struct knn {
     int64_t test_rows, train_rows, test_tiles;
     gpu_arena *arena, *readback;
     gpu_tensor *test_tile;    /* [test_tiles] of [test_rows, width] */
-    gpu_tensor train_tile[2]; /* [train_rows, width] */
+    gpu_tensor train_tile[2]; /* [width, rows of the tile]: turned, as the faster form of the product reads it */
     slot slots[2];
-    float *staging;    /* [max of the tiles' rows, width] */
+    float *staging;    /* a tile of either on its way */
     int64_t room;      /* neighbours that are kept of a test sample before the best k of them are taken */
     neighbour *kept;   /* [test->count, room] */
     int64_t *count;    /* [test->count] how many of them there are */
@@ -123,10 +123,27 @@ static void normalise(void *user, int64_t begin, int64_t end, int64_t piece) {
     }
 }
 
-/* Rows scaled to length 1, on the device. */
-static ij_status upload(knn *s, const ij_samples *from, slice rows, gpu_tensor to, ij_error *err) {
+/* The same, each sample a column. */
+static void normalise_turned(void *user, int64_t begin, int64_t end, int64_t piece) {
+    (void)piece;
+    knn *s = user;
+    int dim = s->from->dim;
+    float scales[ROWS_A_PIECE];
+    for (int64_t i = begin; i < end; i++) {
+        const float *x = s->from->x + (s->rows.begin + i) * dim;
+        double square = 0;
+        for (int d = 0; d < dim; d++) square += (double)x[d] * (double)x[d];
+        scales[i - begin] = square > 0 ? (float)(1 / sqrt(square)) : 0;
+    }
+    for (int d = 0; d < s->width; d++)
+        for (int64_t i = begin; i < end; i++)
+            s->staging[d * s->rows.count + i] = d < dim ? s->from->x[(s->rows.begin + i) * dim + d] * scales[i - begin] : 0;
+}
+
+/* Samples scaled to length 1, on the device: as rows, or turned as columns. */
+static ij_status upload(knn *s, const ij_samples *from, slice rows, bool turned, gpu_tensor to, ij_error *err) {
     s->from = from, s->rows = rows;
-    ij_parallel(0, rows.count, ROWS_A_PIECE, normalise, s);
+    ij_parallel(0, rows.count, ROWS_A_PIECE, turned ? normalise_turned : normalise, s);
     return gpu_write(s->device, to, 0, s->staging, 4 * (uint64_t)(rows.count * s->width), err);
 }
 
@@ -205,7 +222,7 @@ static void collect_rows(void *user, int64_t begin, int64_t end, int64_t piece) 
 
 static ij_status submit(slot *to, gpu_tensor test, gpu_tensor train, int width, ij_error *err) {
     op_matmul_desc product = {.label = "similarity",
-                              .form = OP_MATMUL_NT,
+                              .form = OP_MATMUL_NN,
                               .n = (uint32_t)to->train.count,
                               .k = (uint32_t)width,
                               .rows = {.max = (uint32_t)to->test.count},
@@ -230,10 +247,11 @@ static slice slice_of(int64_t tile, int64_t rows, int64_t count) { return (slice
 
 static ij_status compare_all(knn *s, ij_error *err) {
     int64_t train_tiles = (s->train->count + s->train_rows - 1) / s->train_rows, step = 0;
-    for (int64_t t = 0; t < s->test_tiles; t++) IJ_TRY(upload(s, s->test, slice_of(t, s->test_rows, s->test->count), s->test_tile[t], err));
+    for (int64_t t = 0; t < s->test_tiles; t++)
+        IJ_TRY(upload(s, s->test, slice_of(t, s->test_rows, s->test->count), false, s->test_tile[t], err));
     for (int64_t r = 0; r < train_tiles; r++) {
         slice train = slice_of(r, s->train_rows, s->train->count);
-        IJ_TRY(upload(s, s->train, train, s->train_tile[r % 2], err));
+        IJ_TRY(upload(s, s->train, train, true, s->train_tile[r % 2], err));
         for (int64_t t = 0; t < s->test_tiles; t++, step++) {
             slot *next = &s->slots[step % 2];
             next->test = slice_of(t, s->test_rows, s->test->count);
