@@ -8,44 +8,12 @@
 #include "eval/knn.h"
 #include "eval/lbfgs.h"
 #include "eval/probe.h"
-#include "philox.h"
+#define SAMPLES_SEED 2026
+#include "samples.h"
 #include "train/checkpoint.h"
 
 #include <math.h>
 #include <string.h>
-
-/* The i'th number of a stream, uniform in [0, 1). */
-static double uniform(uint32_t stream, uint32_t i) { return (double)philox(2026, 0, PHILOX_STREAM_TEST, i, stream, 0).x * 0x1p-32; }
-
-static double normal(uint32_t stream, uint32_t i) {
-    return sqrt(-2 * log(1 - uniform(stream, 2 * i))) * cos(6.283185307179586 * uniform(stream, 2 * i + 1));
-}
-
-/* ---- samples ---- */
-
-typedef struct made {
-    float *x;
-    int *labels;
-    ij_samples samples;
-} made;
-
-/* x = separation x (class's direction) + noise; the directions are those of the stream `classes`. */
-static made make_samples(uint32_t stream, int64_t count, int dim, int classes, double separation, double noise) {
-    made m = {calloc((size_t)(count * dim), sizeof(float)), calloc((size_t)count, sizeof(int)), {0}};
-    for (int64_t i = 0; i < count; i++) {
-        m.labels[i] = (int)(uniform(stream + 1, (uint32_t)i) * classes);
-        for (int d = 0; d < dim; d++)
-            m.x[i * dim + d] =
-                (float)(separation * normal(99, (uint32_t)(m.labels[i] * dim + d)) + noise * normal(stream, (uint32_t)(i * dim + d)));
-    }
-    m.samples = (ij_samples){m.x, m.labels, count, dim, classes};
-    return m;
-}
-
-static void free_made(made m) {
-    free(m.x);
-    free(m.labels);
-}
 
 /* The definition, in double: sort all, take k, vote. */
 static int naive_knn(const ij_samples *train, const float *test, int k, double temperature) {

@@ -2,41 +2,11 @@
 #include "suites.h"
 #include "data/order.h"
 #include "eval/heads.h"
-#include "philox.h"
+#define SAMPLES_SEED 77
+#include "samples.h"
 
 #include <math.h>
 #include <string.h>
-
-/* The i'th number of a stream, uniform in [0, 1). */
-static double uniform(uint32_t stream, uint32_t i) { return (double)philox(77, 0, PHILOX_STREAM_TEST, i, stream, 0).x * 0x1p-32; }
-
-static double normal(uint32_t stream, uint32_t i) {
-    return sqrt(-2 * log(1 - uniform(stream, 2 * i))) * cos(6.283185307179586 * uniform(stream, 2 * i + 1));
-}
-
-typedef struct made {
-    float *x;
-    int *labels;
-    ij_samples samples;
-} made;
-
-/* x = separation x (class's direction) + noise. */
-static made make(uint32_t stream, int64_t count, int dim, int classes, double separation, double noise) {
-    made m = {calloc((size_t)(count * dim), sizeof(float)), calloc((size_t)count, sizeof(int)), {0}};
-    for (int64_t i = 0; i < count; i++) {
-        m.labels[i] = (int)(uniform(stream + 1, (uint32_t)i) * classes);
-        for (int d = 0; d < dim; d++)
-            m.x[i * dim + d] =
-                (float)(separation * normal(99, (uint32_t)(m.labels[i] * dim + d)) + noise * normal(stream, (uint32_t)(i * dim + d)));
-    }
-    m.samples = (ij_samples){m.x, m.labels, count, dim, classes};
-    return m;
-}
-
-static void drop(made m) {
-    free(m.x);
-    free(m.labels);
-}
 
 /* ---- the same training in doubles ---- */
 
@@ -140,7 +110,7 @@ START_TEST(test_heads_match_doubles) {
         {true, false, true, 8000, 0.3}, {false, true, true, 8000, 0.3}, {true, true, true, 4000, 0},
     };
     ij_error err = {0};
-    made train = make(10, TRAIN, DIM, CLASSES, 1, 1), test = make(20, 30, DIM, CLASSES, 1, 1);
+    made train = make_samples(10, TRAIN, DIM, CLASSES, 1, 1), test = make_samples(20, 30, DIM, CLASSES, 1, 1);
     for (int i = 0; i < IJ_COUNT(settings); i++)
         for (int again = 0; again <= 1; again++) {
             int columns = settings[i].all_columns ? DIM : LAST;
@@ -164,15 +134,15 @@ START_TEST(test_heads_match_doubles) {
                               (double)got[e], want[e]);
             ck_assert_double_eq_tol(result.loss, loss, 2e-5 * (1 + loss));
         }
-    drop(train);
-    drop(test);
+    free_made(train);
+    free_made(test);
 }
 END_TEST
 
 /* Heads do not see each other: one of many ends where it ends alone. */
 START_TEST(test_heads_are_independent) {
     ij_error err = {0};
-    made train = make(30, 300, 12, 5, 1, 1), test = make(40, 200, 12, 5, 1, 1);
+    made train = make_samples(30, 300, 12, 5, 1, 1), test = make_samples(40, 200, 12, 5, 1, 1);
     ij_heads_result all, one;
     ij_heads_desc desc = {.last_dim = 3, .epochs = 5, .seed = 9, .no_retrain = true};
     CHECK_OK(ij_heads_run(test_device, &train.samples, &test.samples, &desc, &all, &err));
@@ -183,14 +153,14 @@ START_TEST(test_heads_are_independent) {
         ck_assert_double_eq_tol(one.head[0].test, all.head[h].test, 0.51); /* one sample: the products' tiles differ with their width */
         ck_assert_double_eq_tol(one.head[0].loss, all.head[h].loss, 1e-4 * all.head[h].loss);
     }
-    drop(train);
-    drop(test);
+    free_made(train);
+    free_made(test);
 }
 END_TEST
 
 START_TEST(test_heads_are_deterministic) {
     ij_error err = {0};
-    made train = make(50, 500, 20, 4, 0.5, 1), test = make(60, 100, 20, 4, 0.5, 1);
+    made train = make_samples(50, 500, 20, 4, 0.5, 1), test = make_samples(60, 100, 20, 4, 0.5, 1);
     ij_heads_result result[3];
     float weights[3][4 * 21];
     for (int i = 0; i < 3; i++) {
@@ -203,8 +173,8 @@ START_TEST(test_heads_are_deterministic) {
     ck_assert_int_eq(result[0].best, result[1].best);
     for (int h = 0; h < result[0].count; h++) ck_assert(result[0].head[h].loss == result[1].head[h].loss);
     ck_assert(memcmp(weights[0], weights[2], sizeof weights[0]) != 0);
-    drop(train);
-    drop(test);
+    free_made(train);
+    free_made(test);
 }
 END_TEST
 
@@ -212,7 +182,7 @@ END_TEST
 
 START_TEST(test_heads_read_labels) {
     ij_error err = {0};
-    made train = make(70, 400, 7, 7, 0, 0), test = make(80, 150, 7, 7, 0, 0);
+    made train = make_samples(70, 400, 7, 7, 0, 0), test = make_samples(80, 150, 7, 7, 0, 0);
     for (int i = 0; i < 400; i++) train.x[i * 7 + train.labels[i]] = 1;
     for (int i = 0; i < 150; i++) test.x[i * 7 + test.labels[i]] = 1;
     ij_heads_result result;
@@ -220,21 +190,21 @@ START_TEST(test_heads_read_labels) {
     ck_assert_double_eq(result.test.percent, 100);
     ck_assert_double_eq(result.head[result.best].held_out, 100);
     ck_assert(result.retrained);
-    drop(train);
-    drop(test);
+    free_made(train);
+    free_made(test);
 }
 END_TEST
 
 /* 2,000 test samples: an advantage of 5 points over chance would be noticed. */
 START_TEST(test_heads_noise_is_chance) {
     ij_error err = {0};
-    made train = make(90, 1000, 16, 5, 0, 1), test = make(100, 2000, 16, 5, 0, 1);
+    made train = make_samples(90, 1000, 16, 5, 0, 1), test = make_samples(100, 2000, 16, 5, 0, 1);
     ij_heads_result result;
     CHECK_OK(ij_heads_run(test_device, &train.samples, &test.samples, &(ij_heads_desc){.epochs = 10}, &result, &err));
     ck_assert_msg(result.test.low <= 20 && result.test.high >= 20, "%g [%g, %g]", result.test.percent, result.test.low, result.test.high);
     ck_assert_double_lt(result.test.high - result.test.low, 5);
-    drop(train);
-    drop(test);
+    free_made(train);
+    free_made(test);
 }
 END_TEST
 
@@ -247,7 +217,7 @@ START_TEST(test_heads_shuffled_labels_are_chance) {
     ij_error err = {0};
     ij_heads_result result;
     ij_interval mean;
-    made train = make(110, COUNT, 16, 5, 0.6, 1), test = make(120, COUNT, 16, 5, 0.6, 1);
+    made train = make_samples(110, COUNT, 16, 5, 0.6, 1), test = make_samples(120, COUNT, 16, 5, 0.6, 1);
     uint32_t order[COUNT];
     int labels[COUNT];
     double accuracy[DRAWS];
@@ -262,8 +232,8 @@ START_TEST(test_heads_shuffled_labels_are_chance) {
     }
     CHECK_OK(ij_bootstrap(accuracy, DRAWS, 1, &mean, &err));
     ck_assert_msg(mean.low <= 20 && mean.high >= 20 && mean.high - mean.low < 20, "%g [%g, %g]", mean.mean, mean.low, mean.high);
-    drop(train);
-    drop(test);
+    free_made(train);
+    free_made(test);
 }
 END_TEST
 
@@ -271,7 +241,7 @@ END_TEST
 START_TEST(test_heads_choose_the_input) {
     ij_error err = {0};
     for (int where = 0; where < 2; where++) {
-        made train = make(130, 600, 16, 4, 4, 1), test = make(140, 300, 16, 4, 4, 1);
+        made train = make_samples(130, 600, 16, 4, 4, 1), test = make_samples(140, 300, 16, 4, 4, 1);
         made sets[] = {train, test};
         for (int s = 0; s < 2; s++)
             for (int64_t i = 0; i < sets[s].samples.count; i++)
@@ -289,8 +259,8 @@ START_TEST(test_heads_choose_the_input) {
         }
         ck_assert_double_gt(best[1], 90);
         ck_assert_double_gt(result.test.percent, 90);
-        drop(train);
-        drop(test);
+        free_made(train);
+        free_made(test);
     }
 }
 END_TEST
@@ -299,7 +269,7 @@ END_TEST
 
 START_TEST(test_heads_refuse) {
     ij_error err = {0};
-    made train = make(160, 40, 6, 3, 1, 1), test = make(170, 20, 6, 3, 1, 1), narrow = make(180, 20, 5, 3, 1, 1);
+    made train = make_samples(160, 40, 6, 3, 1, 1), test = make_samples(170, 20, 6, 3, 1, 1), narrow = make_samples(180, 20, 5, 3, 1, 1);
     ij_heads_result result;
     const ij_head_setting wrong = {.lr = -1};
     const struct {
@@ -327,9 +297,9 @@ START_TEST(test_heads_refuse) {
     test.labels[0] = 2;
     CHECK_FAILS(ij_heads_run(test_device, &train.samples, &test.samples, &(ij_heads_desc){0}, &result, &err), IJ_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "class 2 has"));
-    drop(train);
-    drop(test);
-    drop(narrow);
+    free_made(train);
+    free_made(test);
+    free_made(narrow);
 }
 END_TEST
 
@@ -343,7 +313,7 @@ static void count_steps(void *user, const char *what, int64_t done, int64_t tota
 /* Ten samples, two of three classes among them, one test sample without a label. */
 START_TEST(test_heads_of_few) {
     ij_error err = {0};
-    made train = make(190, 10, 5, 3, 3, 1), test = make(200, 1, 5, 3, 3, 1);
+    made train = make_samples(190, 10, 5, 3, 3, 1), test = make_samples(200, 1, 5, 3, 3, 1);
     for (int i = 0; i < 10; i++) train.labels[i] = i % 2;
     test.samples.labels = NULL;
     ij_heads_result result;
@@ -355,8 +325,8 @@ START_TEST(test_heads_of_few) {
     ck_assert(isnan(result.test.percent) && isnan(result.head[0].test) && isfinite(result.head[0].loss));
     ck_assert_int_eq(seen[0], 6);
     ck_assert_int_eq(seen[1], 6);
-    drop(train);
-    drop(test);
+    free_made(train);
+    free_made(test);
 }
 END_TEST
 

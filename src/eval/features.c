@@ -80,15 +80,7 @@ static int take_images(stream *s, const ij_loader_batch *batch) {
         if (item->replaced) continue;
         to->samples[count] = item->sample;
         to->labels[count] = item->label;
-        s->images[count++] = (ij_jepa_image){.offset = item->offset,
-                                             .width = item->width,
-                                             .height = item->height,
-                                             .channels = batch->channels,
-                                             .crop_x = item->crop.x,
-                                             .crop_y = item->crop.y,
-                                             .crop_w = item->crop.w,
-                                             .crop_h = item->crop.h,
-                                             .sample = (uint32_t)item->sample};
+        s->images[count++] = ij_jepa_image_of(item, batch->channels);
     }
     return count;
 }

@@ -265,15 +265,7 @@ static ij_classifier_batch take(finetune *f, const ij_loader_batch *batch, bool 
         op_augment_draw(&recipe, f->seed, epoch, (uint64_t)item->sample, m->image_height, m->image_width,
                         f->augment + out.count * AUGMENT_STEPS);
         f->labels[out.count] = (uint32_t)(training ? item->label : f->map[item->label]);
-        f->images[out.count++] = (ij_jepa_image){.offset = item->offset,
-                                                 .width = item->width,
-                                                 .height = item->height,
-                                                 .channels = batch->channels,
-                                                 .crop_x = item->crop.x,
-                                                 .crop_y = item->crop.y,
-                                                 .crop_w = item->crop.w,
-                                                 .crop_h = item->crop.h,
-                                                 .sample = (uint32_t)item->sample};
+        f->images[out.count++] = ij_jepa_image_of(item, batch->channels);
     }
     if (training && f->classifier->desc.augment) out.steps = f->augment;
     return out;

@@ -625,15 +625,7 @@ static void write_batch(const ij_classifier *c, const ij_classifier_batch *b, ch
     uint32_t *labels = (uint32_t *)(to + l.labels), count = (uint32_t)b->count;
     for (int i = 0; i < c->desc.batch; i++) {
         int at = i < b->count ? i : b->count - 1;
-        const ij_jepa_image *image = &b->images[at];
-        crops[i] = (struct patches_crop){.offset = (uint32_t)image->offset,
-                                         .width = (uint32_t)image->width,
-                                         .height = (uint32_t)image->height,
-                                         .channels = (uint32_t)image->channels,
-                                         .x = image->crop_x,
-                                         .y = image->crop_y,
-                                         .w = image->crop_w,
-                                         .h = image->crop_h};
+        crops[i] = ij_jepa_crop(&b->images[at]);
         labels[i] = b->labels[at];
     }
     memcpy(to + l.count, &count, sizeof count);

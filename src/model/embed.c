@@ -201,17 +201,7 @@ double ij_embedder_busy(const ij_embedder *e) { return e->busy; }
 static void fill_slot(ij_embedder *e, slot *s, const ij_jepa_image *images, int count, const void *pixels, uint64_t pixel_bytes) {
     struct patches_crop *crops = gpu_map(s->crops);
     uint32_t *offsets = gpu_map(s->offsets), patches = (uint32_t)ij_patches(&e->desc.model);
-    for (int i = 0; i < e->desc.batch; i++) {
-        const ij_jepa_image *image = &images[i < count ? i : count - 1];
-        crops[i] = (struct patches_crop){.offset = (uint32_t)image->offset,
-                                         .width = (uint32_t)image->width,
-                                         .height = (uint32_t)image->height,
-                                         .channels = (uint32_t)image->channels,
-                                         .x = image->crop_x,
-                                         .y = image->crop_y,
-                                         .w = image->crop_w,
-                                         .h = image->crop_h};
-    }
+    for (int i = 0; i < e->desc.batch; i++) crops[i] = ij_jepa_crop(&images[i < count ? i : count - 1]);
     for (int i = 0; i <= e->desc.batch; i++) offsets[i] = (uint32_t)(i < count ? i : count) * patches;
     memcpy(gpu_map(s->pixels), pixels, pixel_bytes);
     s->count = count;

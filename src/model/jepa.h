@@ -71,6 +71,11 @@ typedef struct ij_jepa_image {
     uint32_t sample; /* keys the mask */
 } ij_jepa_image;
 
+/* A batch's picture as the model takes it, and as the kernel that cuts patches does. */
+struct ij_loader_item;
+ij_jepa_image ij_jepa_image_of(const struct ij_loader_item *item, int channels);
+struct patches_crop ij_jepa_crop(const ij_jepa_image *image);
+
 typedef struct ij_step_result {
     double loss;        /* mean over the step's micro-batches, prediction only */
     double regularizer; /* the added term, weighted, of the last micro-batch; 0 without */

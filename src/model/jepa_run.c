@@ -1,21 +1,38 @@
-/* Running the recorded step: slots in, results out.      layer: model; uses: gpu, ops */
+/* Running the recorded step: slots in, results out.      layer: model; uses: data, gpu, ops */
 #include "model/jepa.h"
+#include "data/loader.h"
 #include "ops/reduce.h"
 
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
+ij_jepa_image ij_jepa_image_of(const ij_loader_item *item, int channels) {
+    return (ij_jepa_image){.offset = item->offset,
+                           .width = item->width,
+                           .height = item->height,
+                           .channels = channels,
+                           .crop_x = item->crop.x,
+                           .crop_y = item->crop.y,
+                           .crop_w = item->crop.w,
+                           .crop_h = item->crop.h,
+                           .sample = (uint32_t)item->sample};
+}
+
+struct patches_crop ij_jepa_crop(const ij_jepa_image *image) {
+    return (struct patches_crop){.offset = (uint32_t)image->offset,
+                                 .width = (uint32_t)image->width,
+                                 .height = (uint32_t)image->height,
+                                 .channels = (uint32_t)image->channels,
+                                 .x = image->crop_x,
+                                 .y = image->crop_y,
+                                 .w = image->crop_w,
+                                 .h = image->crop_h};
+}
+
 static void write_crops(struct patches_crop *crops, uint32_t *samples, const ij_jepa_image *images, int count) {
     for (int i = 0; i < count; i++) {
-        crops[i] = (struct patches_crop){.offset = (uint32_t)images[i].offset,
-                                         .width = (uint32_t)images[i].width,
-                                         .height = (uint32_t)images[i].height,
-                                         .channels = (uint32_t)images[i].channels,
-                                         .x = images[i].crop_x,
-                                         .y = images[i].crop_y,
-                                         .w = images[i].crop_w,
-                                         .h = images[i].crop_h};
+        crops[i] = ij_jepa_crop(&images[i]);
         samples[i] = images[i].sample;
     }
 }

@@ -462,18 +462,7 @@ static ij_status next_batch(ij_trainer *t, const ij_loader_batch **batch, ij_err
     if ((*batch)->count != t->config.batch)
         return ij_fail(err, IJ_ERROR_FORMAT, "%s: a batch of %d instead of %d: too many images are damaged", t->config.data_path,
                        (*batch)->count, t->config.batch);
-    for (int i = 0; i < (*batch)->count; i++) {
-        const ij_loader_item *item = &(*batch)->items[i];
-        t->images[i] = (ij_jepa_image){.offset = item->offset,
-                                       .width = item->width,
-                                       .height = item->height,
-                                       .channels = (*batch)->channels,
-                                       .crop_x = item->crop.x,
-                                       .crop_y = item->crop.y,
-                                       .crop_w = item->crop.w,
-                                       .crop_h = item->crop.h,
-                                       .sample = (uint32_t)item->sample};
-    }
+    for (int i = 0; i < (*batch)->count; i++) t->images[i] = ij_jepa_image_of(&(*batch)->items[i], (*batch)->channels);
     return IJ_OK;
 }
 
