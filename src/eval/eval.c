@@ -431,14 +431,18 @@ static void close_all(eval *e) {
     free(e);
 }
 
-static ij_status keep_json(const eval *e, ij_error *err) {
-    char path[4300], *json;
-    if (!*e->folder) return IJ_OK;
-    IJ_TRY(ij_path_join(path, sizeof path, e->folder, "eval.json", err));
-    IJ_TRY(ij_eval_json(e->result, &json, err));
-    ij_status status = ij_file_replace(path, json, strlen(json), err);
+/* A folder that cannot be written does not take the results away. */
+static void keep_json(const eval *e) {
+    char path[4300], *json = NULL, line[900];
+    ij_error why = {0};
+    if (!*e->folder) return;
+    ij_status status = ij_path_join(path, sizeof path, e->folder, "eval.json", &why);
+    if (status == IJ_OK) status = ij_eval_json(e->result, &json, &why);
+    if (status == IJ_OK) status = ij_file_replace(path, json, strlen(json), &why);
     free(json);
-    return status;
+    if (status == IJ_OK || !e->options->message) return;
+    snprintf(line, sizeof line, "%s; the results are not kept", why.text);
+    e->options->message(e->options->user, line);
 }
 
 ij_status ij_eval_run(const char *run, const ij_eval_options *options, ij_eval_result *result, ij_error *err) {
@@ -452,7 +456,7 @@ ij_status ij_eval_run(const char *run, const ij_eval_options *options, ij_eval_r
     for (int t = 0; t < e->task_count && status == IJ_OK; t++) status = run_task(e, e->tasks[t], err);
     result->seconds = ij_seconds() - start;
     result->images_per_second = e->encoded ? (double)e->encoded / (e->encode_seconds + 1e-9) : 0;
-    if (status == IJ_OK) status = keep_json(e, err);
+    if (status == IJ_OK) keep_json(e);
     close_all(e);
     if (status != IJ_OK) ij_eval_result_free(result);
     return status;
