@@ -198,6 +198,9 @@ expect 1 'nothing: no such folder or file' eval "$work/run" --test "$work/nothin
 expect 0 'nothing is chosen on test images' finetune "$work/run" --epochs 2 --seeds 2 --augment flip --out "$work/tuned.safetensors"
 expect 0 '"train_images": 48' finetune "$work/run" --epochs 1 --seeds 1 --random-init --precision f16 --smoothing 0 --json
 expect 0 'kNN, the chosen of' eval "$work/tuned.safetensors" --methods knn # what it wrote is a checkpoint
+mkdir -p "$work/many/a" "$work/many/b"
+for i in 1 2 3 4 5 6; do for j in 1 2 3 4 5 6; do cp "$data/images/rgb.png" "$work/many/a/$i$j.png" && cp "$data/images/grey.jpg" "$work/many/b/$i$j.jpg"; done; done
+expect 0 '72 images of 2 classes|"train_images": 72' finetune "$work/run" --train "$work/many" --test "$work/many" --epochs 1 --seeds 1 --batch 72 --json # photographs: room for the largest
 expect 2 'exclude each other' finetune "$work/run" --fraction 0.5 --per-class 2
 expect 2 'it is at most 1' finetune "$work/run" --fraction 1.5
 expect 2 'a number is expected' finetune "$work/run" --lr fast

@@ -162,6 +162,7 @@ static ij_status open_data(finetune *f, ij_error *err) {
 static int64_t picture_bytes(const finetune *f) {
     int64_t train = ij_dataset_image_bytes(f->train), test = ij_dataset_image_bytes(f->test), most = PIXEL_BYTES_MAX;
     if ((uint64_t)most > gpu_device_info(f->device)->range_max) most = (int64_t)gpu_device_info(f->device)->range_max;
+    most = most / 8 * 7; /* crops, labels and steps of augmentation are staged in the same tensor */
     int64_t room = most / f->result->batch / 16 * 16 < PICTURE_BYTES_MAX ? most / f->result->batch / 16 * 16 : PICTURE_BYTES_MAX;
     int64_t need = train > test ? train : test;
     return train > 0 && test > 0 && need < room ? need : room;
