@@ -255,7 +255,8 @@ typedef struct ijepa_eval_row {
     char features[32];         /* "trained", "random", "pixels" */
     char setting[160];         /* "last 4 layers, BatchNorm, LARS, lr 0.05, wd 0.0005" */
     bool chosen;               /* reported; else one of the settings that were tried */
-    double percent, low, high; /* accuracy on the test images and its 95 % interval: Wilson's of one fit, Student's t over seeds */
+    double percent, low, high; /* accuracy on the test images and its 95 % interval: Wilson's; over seeds Student's t where
+                                * that is wider */
     double held_out;           /* accuracy in percent that chose it; NaN: nothing was held out */
     double mean;               /* chosen rows: mean accuracy on the test images over all settings tried */
     int settings;              /* chosen rows: how many those are */
@@ -335,7 +336,7 @@ typedef struct ijepa_finetune_result {
     int64_t train_images, test_images, damaged_images;
     int classes, seeds;          /* seeds that were finished */
     ijepa_finetune_seed seed[32];
-    double mean, low, high;      /* over seeds; 95 % interval of Student's t, with one seed its own */
+    double mean, low, high;      /* over seeds; 95 % interval of Student's t, or of the test images where that is wider */
     int last_blocks, epochs, batch; /* what was used */
     double warmup_epochs, lr, weight_decay, layer_decay, smoothing;
     const char *augment;
@@ -448,8 +449,8 @@ typedef struct ijepa_ablate_row {
     char note[400];        /* why the base's model cannot do it; "" */
     int seeds, failed;     /* runs that are done, that failed */
     char verdict[48];      /* "healthy", "collapsed", "2 of 3 collapsed"; "" unknown */
-    double knn, knn_low, knn_high, linear, linear_low, linear_high; /* mean over seeds; 95 % interval: Student's t over two seeds or more,
-                                                                     * of one seed the test images' */
+    double knn, knn_low, knn_high, linear, linear_low, linear_high; /* mean over seeds; 95 % interval: over two seeds or more Student's t, if wider than
+                                                                     * those of the test images */
     char paper_setting[64], paper_model[64]; /* "" where the paper has no such row */
     double paper;          /* its top-1, NaN */
 } ijepa_ablate_row;

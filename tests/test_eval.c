@@ -216,6 +216,22 @@ START_TEST(test_wilson) {
 }
 END_TEST
 
+START_TEST(test_accuracy_over) {
+    const ij_accuracy one = {50, 40, 60}, apart[3] = {{40, 39, 41}, {50, 49, 51}, {60, 59, 61}}, same[2] = {{20, 18, 23}, {20, 18, 23}};
+    ij_accuracy over = ij_accuracy_over(&one, 1);
+    ck_assert_mem_eq(&over, &one, sizeof one);
+    over = ij_accuracy_over(apart, 3); /* standard deviation 10, so Student's half width is 4.303 x 10 / sqrt(3) */
+    ck_assert_double_eq_tol(over.percent, 50, 1e-12);
+    ck_assert_double_eq_tol(over.low, 50 - 4.303 * 10 / sqrt(3), 1e-9);
+    ck_assert_double_eq_tol(over.high, 50 + 4.303 * 10 / sqrt(3), 1e-9);
+    over = ij_accuracy_over(same, 2); /* seeds that agree do not make the test images more */
+    ck_assert_double_eq_tol(over.low, 18, 1e-9);
+    ck_assert_double_eq_tol(over.high, 23, 1e-9);
+    over = ij_accuracy_over((ij_accuracy[]){{0, 0, 1}, {100, 99, 100}}, 2);
+    ck_assert(over.low == 0 && over.high == 100);
+}
+END_TEST
+
 START_TEST(test_bootstrap) {
     /* Of n numbers the interval is about 1.96 deviations / sqrt(n) to both sides; of equal numbers it is empty. */
     ij_error err = {0};
@@ -561,6 +577,7 @@ Suite *eval_suite(void) {
     TCase *host = tcase_create("host");
     tcase_add_test(host, test_wilson);
     tcase_add_test(host, test_choice);
+    tcase_add_test(host, test_accuracy_over);
     tcase_add_test(host, test_bootstrap);
     tcase_add_test(host, test_samples_are_covered);
     tcase_add_test(host, test_samples_are_checked);

@@ -747,11 +747,9 @@ START_TEST(test_same_twice) {
     ck_assert_mem_eq(bytes[0], bytes[1], counts[0]);
     free(bytes[0]), free(bytes[1]);
     ck_assert(first.seed[0].loss != first.seed[1].loss && first.seed[1].loss != first.seed[2].loss);
-    double mean = 0, squares = 0;
-    for (int i = 0; i < 3; i++) mean += first.seed[i].test.percent / 3;
-    for (int i = 0; i < 3; i++) squares += pow(first.seed[i].test.percent - mean, 2);
-    ck_assert_double_eq_tol(first.mean, mean, 1e-9);
-    ck_assert_double_eq_tol(first.high, fmin(100, mean + 4.303 * sqrt(squares / 2 / 3)), 1e-6);
+    ij_accuracy over = ij_accuracy_over((ij_accuracy[]){first.seed[0].test, first.seed[1].test, first.seed[2].test}, 3);
+    ck_assert_double_eq_tol(first.mean, over.percent, 1e-9);
+    ck_assert(first.low == over.low && first.high == over.high && first.low < first.mean && first.mean < first.high);
     scratch_end();
 }
 END_TEST

@@ -1,6 +1,7 @@
-/* The report of an ablation: one table for each of the paper's, its rows beside ours.       layer: api; uses: base, io */
+/* The report of an ablation: one table for each of the paper's, its rows beside ours.       layer: api; uses: base, io, eval */
 #include "api/ablate.h"
 #include "base/file.h"
+#include "eval/samples.h"
 #include "io/json_writer.h"
 
 #include <inttypes.h>
@@ -12,22 +13,6 @@
 
 /* ---- rows from runs ---- */
 
-/* Student's t, two-sided 95 %, for 1 ... 15 degrees of freedom. */
-static double student(int freedom) {
-    static const double t[ABLATE_SEEDS_MAX - 1] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306,
-                                                   2.262,  2.228, 2.201, 2.179, 2.160, 2.145, 2.131};
-    return t[freedom - 1];
-}
-
-static void mean_of(const double *values, int n, double *mean, double *low, double *high) {
-    double sum = 0, squares = 0;
-    for (int i = 0; i < n; i++) sum += values[i];
-    *mean = sum / n;
-    for (int i = 0; i < n; i++) squares += (values[i] - *mean) * (values[i] - *mean);
-    double half = student(n - 1) * sqrt(squares / (n - 1) / n);
-    *low = *mean - half, *high = *mean + half;
-}
-
 static void judge(ijepa_ablate_row *row, int healthy, int warned, int collapsed) {
     int all = healthy + warned + collapsed;
     if (collapsed && collapsed < all)
@@ -37,7 +22,7 @@ static void judge(ijepa_ablate_row *row, int healthy, int warned, int collapsed)
 }
 
 static void summarise_row(const ablate *a, const ablate_setup *setup, ijepa_ablate_row *row) {
-    double knn[ABLATE_SEEDS_MAX], linear[ABLATE_SEEDS_MAX];
+    ij_accuracy knn[ABLATE_SEEDS_MAX], linear[ABLATE_SEEDS_MAX];
     int counts[3] = {0};
     static const char *const names[] = {"healthy", "warning", "collapsed"};
     row->seeds = row->failed = 0;
@@ -46,16 +31,15 @@ static void summarise_row(const ablate *a, const ablate_setup *setup, ijepa_abla
         const ijepa_ablate_run *run = &a->result->runs[setup->first_run + s * a->used];
         row->failed += strcmp(run->state, "failed") == 0;
         if (strcmp(run->state, "done") != 0) continue;
-        if (row->seeds == 0) {
-            row->knn = run->knn, row->knn_low = run->knn_low, row->knn_high = run->knn_high;
-            row->linear = run->linear, row->linear_low = run->linear_low, row->linear_high = run->linear_high;
-        }
-        knn[row->seeds] = run->knn, linear[row->seeds++] = run->linear;
+        knn[row->seeds] = (ij_accuracy){run->knn, run->knn_low, run->knn_high};
+        linear[row->seeds++] = (ij_accuracy){run->linear, run->linear_low, run->linear_high};
         for (int i = 0; i < 3; i++) counts[i] += strcmp(run->verdict, names[i]) == 0;
     }
-    if (row->seeds >= 2) {
-        mean_of(knn, row->seeds, &row->knn, &row->knn_low, &row->knn_high);
-        mean_of(linear, row->seeds, &row->linear, &row->linear_low, &row->linear_high);
+    if (row->seeds) {
+        ij_accuracy over = ij_accuracy_over(knn, row->seeds);
+        row->knn = over.percent, row->knn_low = over.low, row->knn_high = over.high;
+        over = ij_accuracy_over(linear, row->seeds);
+        row->linear = over.percent, row->linear_low = over.low, row->linear_high = over.high;
     }
     judge(row, counts[0], counts[1], counts[2]);
 }
@@ -130,7 +114,7 @@ static void notes(const ijepa_ablate_result *r, const char *bullet, FILE *out) {
         fprintf(out, "%s%d runs of the base's epochs: %d done, %d failed; seeds a row: %d\n", bullet, r->run_count, r->done, r->failed,
                 r->seeds);
     fprintf(out, "%skNN and linear probe on frozen features of the target encoder, percent; intervals of 95 %%: %s\n", bullet,
-            r->seeds > 1 ? "Student's t over seeds (of one seed, the test images')" : "of the test images (Wilson)");
+            r->seeds > 1 ? "of the test images, or Student's t over seeds where that is wider" : "of the test images (Wilson)");
     if (!isnan(MEAN(r, random_knn)))
         fprintf(out, "%sfor comparison: random initialisation kNN %.1f, linear %.1f; raw pixels kNN %.1f, linear %.1f\n", bullet,
                 MEAN(r, random_knn), MEAN(r, random_linear), MEAN(r, pixels_knn), MEAN(r, pixels_linear));

@@ -62,7 +62,7 @@ static void print_table(const ijepa_finetune_options *o, const ijepa_finetune_re
         if (s->skipped_steps) printf("  %lld steps skipped", (long long)s->skipped_steps);
         putchar('\n');
     }
-    if (r->seeds > 1) printf("%-6s %6.2f [%6.2f, %6.2f]   over %d seeds, Student's t\n", "mean", r->mean, r->low, r->high, r->seeds);
+    if (r->seeds > 1) printf("%-6s %6.2f [%6.2f, %6.2f]   over %d seeds\n", "mean", r->mean, r->low, r->high, r->seeds);
     if (r->damaged_images) printf("\n%lld images could not be decoded\n", (long long)r->damaged_images);
     printf("\nThe last epoch counts: nothing is chosen on test images. %s in all, %.1f images/s\n", text_duration(r->seconds, time),
            r->images_per_second);

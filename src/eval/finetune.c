@@ -488,18 +488,11 @@ static ij_status run_seed(finetune *f, ij_error *err) {
     return IJ_OK;
 }
 
-/* Mean and Student's interval over seeds. */
 static void summarise(ij_finetune_result *r) {
-    static const double quantile[FINETUNE_SEEDS_MAX] = {0,     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-                                                        2.201, 2.179,  2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080,
-                                                        2.074, 2.069,  2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042, 2.040}; /* 97.5 % */
-    double sum = 0, squares = 0;
-    for (int i = 0; i < r->seeds; i++) sum += r->seed[i].test.percent;
-    r->mean = sum / r->seeds;
-    for (int i = 0; i < r->seeds; i++) squares += (r->seed[i].test.percent - r->mean) * (r->seed[i].test.percent - r->mean);
-    double half = r->seeds > 1 ? quantile[r->seeds - 1] * sqrt(squares / (r->seeds - 1) / r->seeds) : 0;
-    r->low = r->seeds > 1 ? fmax(0, r->mean - half) : r->seed[0].test.low;
-    r->high = r->seeds > 1 ? fmin(100, r->mean + half) : r->seed[0].test.high;
+    ij_accuracy runs[FINETUNE_SEEDS_MAX];
+    for (int i = 0; i < r->seeds; i++) runs[i] = r->seed[i].test;
+    ij_accuracy all = ij_accuracy_over(runs, r->seeds);
+    r->mean = all.percent, r->low = all.low, r->high = all.high;
 }
 
 static void close_all(finetune *f) {

@@ -84,7 +84,7 @@ typedef struct ij_finetune_result {
     int64_t train_images, test_images, damaged_images;
     int classes, seeds; /* seeds that were finished */
     ij_finetune_seed seed[FINETUNE_SEEDS_MAX];
-    double mean, low, high; /* over seeds; 95 % interval of Student's t, the one seed's own where there is one */
+    double mean, low, high; /* over seeds: ij_accuracy_over */
     /* what was used where nothing was asked for */
     int last_blocks, epochs, batch;
     double warmup_epochs, lr, weight_decay, layer_decay, smoothing;

@@ -45,6 +45,26 @@ ij_accuracy ij_accuracy_of(int64_t right, int64_t count) {
     return (ij_accuracy){100 * p, 100 * fmax(0, centre - half), 100 * fmin(1, centre + half)};
 }
 
+/* 97.5 % quantile of Student's distribution: the table to 30 degrees of freedom, from there the normal's. */
+static double student(int freedom) {
+    static const double t[] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+                               2.120,  2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042};
+    return freedom <= IJ_COUNT(t) ? t[freedom - 1] : 2.04; /* a little wide */
+}
+
+ij_accuracy ij_accuracy_over(const ij_accuracy *runs, int count) {
+    if (count == 1) return runs[0];
+    ij_accuracy mean = {0};
+    double squares = 0;
+    for (int i = 0; i < count; i++)
+        mean.percent += runs[i].percent / count, mean.low += runs[i].low / count, mean.high += runs[i].high / count;
+    for (int i = 0; i < count; i++) squares += (runs[i].percent - mean.percent) * (runs[i].percent - mean.percent);
+    double half = student(count - 1) * sqrt(squares / (count - 1) / count);
+    mean.low = fmax(0, fmin(mean.low, mean.percent - half));
+    mean.high = fmin(100, fmax(mean.high, mean.percent + half));
+    return mean;
+}
+
 static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);

@@ -27,6 +27,10 @@ typedef struct ij_accuracy {
 
 ij_accuracy ij_accuracy_of(int64_t right, int64_t count);
 
+/* Over runs that differ by their seeds: the mean, with Student's 95 % interval, or the mean of the runs' own intervals where that is wider: all
+ * have the same test images, and what another draw of those would change is not in their differences. One run: its own. count >= 1. */
+ij_accuracy ij_accuracy_over(const ij_accuracy *runs, int count);
+
 typedef struct ij_interval {
     double mean, low, high;
 } ij_interval;
