@@ -128,16 +128,17 @@ static void normalise_turned(void *user, int64_t begin, int64_t end, int64_t pie
     (void)piece;
     knn *s = user;
     int dim = s->from->dim;
-    float scales[ROWS_A_PIECE];
+    double scales[ROWS_A_PIECE];
     for (int64_t i = begin; i < end; i++) {
         const float *x = s->from->x + (s->rows.begin + i) * dim;
         double square = 0;
         for (int d = 0; d < dim; d++) square += (double)x[d] * (double)x[d];
-        scales[i - begin] = square > 0 ? (float)(1 / sqrt(square)) : 0;
+        scales[i - begin] = square > 0 ? 1 / sqrt(square) : 0;
     }
     for (int d = 0; d < s->width; d++)
         for (int64_t i = begin; i < end; i++)
-            s->staging[d * s->rows.count + i] = d < dim ? s->from->x[(s->rows.begin + i) * dim + d] * scales[i - begin] : 0;
+            s->staging[d * s->rows.count + i] =
+                d < dim ? (float)((double)s->from->x[(s->rows.begin + i) * dim + d] * scales[i - begin]) : 0;
 }
 
 /* Samples scaled to length 1, on the device: as rows, or turned as columns. */
