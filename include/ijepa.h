@@ -276,19 +276,17 @@ typedef struct ijepa_eval_result {
     uint64_t seed;
     double seconds;
     double images_per_second;  /* encoded, 0: all features were kept from before */
+    char *json;                /* all of it as JSON; owned */
 } ijepa_eval_result;
 
 /* Rows are in the order of tasks, methods, features; the settings that were tried come before the one that was chosen. Unless no_files, a
- * run folder gets eval.json (ijepa_eval_json) and keeps the features, so that the next evaluation reads no images. Images without labels, a
+ * run folder gets eval.json (the same as json) and keeps the features, so that the next evaluation reads no images. Images without labels, a
  * single class, a class without training images, a test class that the training images lack: errors that say so. */
 IJEPA_API ijepa_status ijepa_eval(const char *run, const ijepa_eval_options *options, ijepa_eval_result *result, ijepa_error *err);
 IJEPA_API void ijepa_eval_free(ijepa_eval_result *result);
 
 /* The chosen row, or NULL. */
 IJEPA_API const ijepa_eval_row *ijepa_eval_find(const ijepa_eval_result *result, const char *task, const char *method, const char *features);
-
-/* Everything as JSON; free() it. */
-IJEPA_API ijepa_status ijepa_eval_json(const ijepa_eval_result *result, char **json, ijepa_error *err);
 
 /* ---- fine-tuning ---- */
 

@@ -36,6 +36,9 @@ static inline made make_samples(uint32_t stream, int64_t count, int dim, int cla
     return m;
 }
 
+/* A number without an interval of its own: ij_accuracy_over then gives Student's over several. */
+static inline ij_accuracy exactly(double percent) { return (ij_accuracy){percent, percent, percent}; }
+
 static inline void free_made(made m) {
     free(m.x);
     free(m.labels);

@@ -472,16 +472,13 @@ START_TEST(test_eval) {
         ck_assert_msg(logistic->percent > 90, "%s: logistic regression %.1f %%", features[i], logistic->percent);
     }
     ck_assert_ptr_null(ijepa_eval_find(&r, "classes", "low-shot", "trained"));
-    char *json;
-    API_OK(ijepa_eval_json(&r, &json, &err));
-    ck_assert_ptr_nonnull(strstr(json, "\"method\":\"logistic\""));
+    ck_assert_ptr_nonnull(strstr(r.json, "\"method\":\"logistic\""));
     void *kept;
     size_t bytes;
     ij_error own = {0};
     CHECK_OK(ij_file_read(scratch_path("run/eval.json"), 0, &kept, &bytes, &own));
-    ck_assert_str_eq(json, kept); /* what the folder keeps is what the call returns */
+    ck_assert_str_eq(r.json, kept); /* what the folder keeps is what the call returns */
     free(kept);
-    free(json);
     ijepa_eval_free(&r);
     ijepa_config_destroy(config);
     scratch_end();

@@ -95,6 +95,15 @@ cat <<TEXT
   $folder/loss.png              loss, trivial predictor, verdict
   $folder/masks/examples.png    what the predictor sees and must predict
   $folder/masks/coverage.png    how often each patch is context and target
-  $folder/eval.txt              accuracy, beside random features and raw pixels
+  $folder/eval.txt, eval.json   accuracy, beside random features and raw pixels
   $folder/log.csv, config.yaml, checkpoints/
+TEXT
+# What was built in the Debian 13 root runs there.
+run=$ijepa
+[ "$place" != inside ] || run="tools/debian13.sh run $ijepa"
+cat <<TEXT
+next (ijepa is $run):
+  $run help
+  $run finetune $out --fraction 0.01 --epochs 10
+  $run embed $out $data/t10k-images-idx3-ubyte.gz -o features.safetensors
 TEXT

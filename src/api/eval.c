@@ -42,33 +42,7 @@ static ij_status result_out(const ij_eval_result *from, ijepa_eval_result *to, i
     snprintf(to->precision, sizeof to->precision, "%s", from->precision);
     IJ_TRY(ij_alloc(&to->rows, from->count, sizeof *to->rows, "results", err));
     for (int i = 0; i < to->count; i++) to->rows[i] = row_out(&from->rows[i]);
-    return IJ_OK;
-}
-
-static int index_of(const char *name, const char *const *names, int count) {
-    for (int i = 0; i < count; i++)
-        if (strcmp(name, names[i]) == 0) return i;
-    return 0;
-}
-
-static ij_eval_row row_in(const ijepa_eval_row *from) {
-    ij_eval_row row = {.method = (eval_method)index_of(from->method, eval_method_names, EVAL_METHODS),
-                       .features = (eval_features)index_of(from->features, eval_features_names, EVAL_FEATURES),
-                       .chosen = from->chosen,
-                       .accuracy = {from->percent, from->low, from->high},
-                       .held_out = from->held_out,
-                       .mean = from->mean,
-                       .settings = from->settings,
-                       .train_images = from->train_images,
-                       .test_images = from->test_images,
-                       .classes = from->classes,
-                       .seeds = from->seeds,
-                       .dim = from->dim,
-                       .seed = from->seed,
-                       .seconds = from->seconds};
-    snprintf(row.task, sizeof row.task, "%s", from->task);
-    snprintf(row.setting, sizeof row.setting, "%s", from->setting);
-    return row;
+    return ij_eval_json(from, &to->json, err);
 }
 
 ijepa_status ijepa_eval(const char *run, const ijepa_eval_options *options, ijepa_eval_result *result, ijepa_error *err) {
@@ -116,12 +90,14 @@ ijepa_status ijepa_eval(const char *run, const ijepa_eval_options *options, ijep
     if (status != IJ_OK) return api_result(status, &own, err);
     status = result_out(&found, result, &own);
     ij_eval_result_free(&found);
+    if (status != IJ_OK) ijepa_eval_free(result);
     return api_result(status, &own, err);
 }
 
 void ijepa_eval_free(ijepa_eval_result *result) {
     if (!result) return;
     free(result->rows);
+    free(result->json);
     *result = (ijepa_eval_result){0};
 }
 
@@ -132,26 +108,4 @@ const ijepa_eval_row *ijepa_eval_find(const ijepa_eval_result *result, const cha
             return row;
     }
     return NULL;
-}
-
-ijepa_status ijepa_eval_json(const ijepa_eval_result *result, char **json, ijepa_error *err) {
-    API_NEED(result);
-    API_NEED(json);
-    ij_error own = {0};
-    ij_eval_result ours = {.step = result->step,
-                           .damaged_images = result->damaged_images,
-                           .seed = result->seed,
-                           .seconds = result->seconds,
-                           .images_per_second = result->images_per_second};
-    snprintf(ours.checkpoint, sizeof ours.checkpoint, "%s", result->checkpoint);
-    snprintf(ours.device, sizeof ours.device, "%s", result->device);
-    snprintf(ours.precision, sizeof ours.precision, "%s", result->precision);
-    ij_status status = IJ_OK;
-    for (int i = 0; i < result->count && status == IJ_OK; i++) {
-        ij_eval_row row = row_in(&result->rows[i]);
-        status = ij_eval_add(&ours, &row, &own);
-    }
-    if (status == IJ_OK) status = ij_eval_json(&ours, json, &own);
-    ij_eval_result_free(&ours);
-    return api_result(status, &own, err);
 }

@@ -154,14 +154,12 @@ static int run(const cli_environment *environment, int argc, char **argv) {
     cli_progress_end();
     if (status == IJEPA_ERROR_STOPPED) return cli_stop_code();
     if (status != IJEPA_OK) return cli_fail(&err);
-    char *json = NULL;
-    if (!common.json)
+    if (common.json)
+        fputs(result.json, stdout);
+    else
         print_table(&result);
-    else if ((status = ijepa_eval_json(&result, &json, &err)) == IJEPA_OK)
-        fputs(json, stdout);
-    free(json);
     ijepa_eval_free(&result);
-    return status == IJEPA_OK ? CLI_DONE : cli_fail(&err);
+    return CLI_DONE;
 }
 
 const cli_command cmd_eval = {

@@ -6,7 +6,7 @@
 #include "eval/results.h"
 
 /* Appends one row of the method for trained or random features (`desc` has the data, the device and what was asked for; method and features
- * decide its fraction, last_blocks, seeds and random_init). `steps` is told of finished optimiser steps; stop may be NULL. */
+ * decide its fraction, last_blocks, seeds and random_init). progress is told of finished optimiser steps; it and stop may be NULL. */
 typedef struct eval_adapted {
     ij_finetune_desc finetune;
     const char *task;

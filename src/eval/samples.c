@@ -1,7 +1,6 @@
-/* layer: eval; uses: base, philox */
+/* layer: eval; uses: base */
 #include "eval/samples.h"
 #include "base/memory.h"
-#include "philox.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -63,29 +62,6 @@ ij_accuracy ij_accuracy_over(const ij_accuracy *runs, int count) {
     mean.low = fmax(0, fmin(mean.low, mean.percent - half));
     mean.high = fmin(100, fmax(mean.high, mean.percent + half));
     return mean;
-}
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-ij_status ij_bootstrap(const double *values, int count, uint64_t seed, ij_interval *out, ij_error *err) {
-    enum { DRAWS = 10000 };
-    double *means;
-    IJ_TRY(ij_alloc(&means, DRAWS, sizeof *means, "bootstrap", err));
-    *out = (ij_interval){0};
-    for (int i = 0; i < count; i++) out->mean += values[i] / count;
-    for (uint32_t d = 0; d < DRAWS; d++)
-        for (int i = 0; i < count; i++) {
-            philox_words word = philox((uint32_t)seed, (uint32_t)(seed >> 32), PHILOX_STREAM_EVAL, (uint32_t)i, d, 1);
-            means[d] += values[(uint64_t)word.x * (uint64_t)count >> 32] / count;
-        }
-    qsort(means, DRAWS, sizeof *means, ascending);
-    out->low = means[DRAWS / 40];
-    out->high = means[DRAWS - 1 - DRAWS / 40];
-    free(means);
-    return IJ_OK;
 }
 
 int64_t ij_count_right(const int *predicted, const int *labels, int64_t count) {

@@ -31,14 +31,6 @@ ij_accuracy ij_accuracy_of(int64_t right, int64_t count);
  * have the same test images, and what another draw of those would change is not in their differences. One run: its own. count >= 1. */
 ij_accuracy ij_accuracy_over(const ij_accuracy *runs, int count);
 
-typedef struct ij_interval {
-    double mean, low, high;
-} ij_interval;
-
-/* The mean of a few numbers (accuracies of heads, of seeds) with the 95 % percentile interval of the bootstrap (Efron 1979): the 2.5th and
- * 97.5th percentile of the means of 10,000 seeded draws with replacement. With fewer than about ten numbers it is too narrow. count >= 1. */
-ij_status ij_bootstrap(const double *values, int count, uint64_t seed, ij_interval *out, ij_error *err);
-
 /* Predictions that are right. */
 int64_t ij_count_right(const int *predicted, const int *labels, int64_t count);
 
