@@ -14,7 +14,7 @@
 set -euo pipefail
 
 root=${IJEPA_ROOT:-/var/cache/ijepa/debian13}
-stamp=$root/.ijepa-complete-6 # raise the number when the package lists below change
+stamp=$root/.ijepa-complete-7 # raise the number when the package lists below change
 mirror=${IJEPA_MIRROR:-http://deb.debian.org/debian}
 
 # Names that Debian 12, Debian 13 and Ubuntu 24.04 share; what only the Debian 13 root gets stands apart.
@@ -23,7 +23,8 @@ packages=(gcc g++ clang make cmake ninja-build pkg-config git ca-certificates
     check libyaml-dev libcjson-dev zlib1g-dev libjpeg62-turbo-dev libstb-dev python3 xz-utils dataset-fashion-mnist)
 packages_root=(libclang-rt-19-dev libpng-dev clang-format)
 # Independent evaluators that ours are compared with; the comparisons that need them are left out, by name, where they cannot be had.
-packages_peers=(python3-numpy python3-sklearn python3-torch)
+packages_peers=(python3-numpy python3-sklearn python3-torch python3-torchvision python3-safetensors python3-pil python3-pip python3-venv)
+pypi_peers=('transformers==4.57.*' 'timm==1.0.*') # in /opt/peers, a virtual environment that sees Debian's packages; transformers 5 in /opt/peers5
 # bfloat16 in GLSL needs glslang 15.3; Debian 13 has 15.1, Debian testing 16. They bring nothing of testing's but themselves.
 packages_newer=(glslang-tools glslc spirv-tools)
 
@@ -92,6 +93,15 @@ install_newer() {
         in_root apt-get -oAcquire::Check-Valid-Until=false install -y --no-install-recommends -t forky "${packages_newer[@]}"
 }
 
+# What Debian does not have comes from PyPI, without its dependencies on PyTorch, which Debian has. The host's certificates hold inside too.
+install_pypi() {
+    cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt" 2>/dev/null || true
+    in_root python3 -m venv --system-site-packages /opt/peers &&
+        in_root /opt/peers/bin/pip install --no-input "${pypi_peers[@]}" &&
+        in_root python3 -m venv --system-site-packages /opt/peers5 &&
+        in_root /opt/peers5/bin/pip install --no-input 'transformers==5.*'
+}
+
 make_root() {
     if [ -e "$stamp" ]; then return; fi
     mkdir -p "$(dirname "$root")"
@@ -124,6 +134,7 @@ make_root() {
         in_root apt-get install -y --no-install-recommends -t trixie-backports mesa-vulkan-drivers
         in_root bash /opt/debian13.sh drivers /opt
         in_root apt-get install -y --no-install-recommends "${packages_peers[@]}" || echo "debian13: no scikit-learn or PyTorch: evaluators are not compared with them"
+        install_pypi || echo "debian13: no transformers or timm: model files are not compared with them"
         install_newer || echo "debian13: no newer shader compiler: modules that need GL_EXT_bfloat16 are left out"
         in_root apt-get clean
     } </dev/null >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; say "installing failed, log: $root.log"; exit 3; }
