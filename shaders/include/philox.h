@@ -38,6 +38,7 @@ uint philox_mulhi(uint a, uint b) {
 #define PHILOX_STREAM_TEST 6    /* test inputs */
 #define PHILOX_STREAM_EVAL 7    /* probe initialisation, splits */
 #define PHILOX_STREAM_AUGMENT 8 /* flip and colour of a sample: index = sample, draw above 2^16 x epoch */
+#define PHILOX_STREAM_SIGREG 9  /* directions of the regulariser: index = direction, above 2^32 x step */
 #define PHILOX_STREAM_SCENE 16  /* drawn scenes: index = image, above 2^32 for the test part */
 
 /* Four random words of (seed, stream, index, draw). */
