@@ -18,6 +18,14 @@ struct reduce_norm {
     uint spare;
 };
 
+/* What op_distance_finish leaves. */
+struct reduce_distance {
+    float relative;   /* |a - b| / |a|; 0 where a is 0 */
+    float difference; /* |a - b|^2 */
+    float squares;    /* |a|^2 */
+    float spare;
+};
+
 struct reduce_squares_push {
     uint count;
     uint first; /* partial that the first chunk goes to */

@@ -82,6 +82,42 @@ START_TEST(test_rankme) {
 }
 END_TEST
 
+/* Four images (+-a, 0), (0, +-b) about (5, 7): B = diag(a^2, b^2) / 2; W = diag(w0, w1) by hand. */
+START_TEST(test_image_spectrum) {
+    ij_error err = {0};
+    const double a = 2, b = 0.5, w[2] = {3, 0.01};
+    const float means[4][2] = {{5 + 2, 7}, {5 - 2, 7}, {5, 7.5f}, {5, 6.5f}};
+    const int64_t patches = 10;
+    const float within[4] = {(float)(40 * w[0]), 0, 0, (float)(40 * w[1])};
+    double eigenvalues[2], between[2] = {a * a / 2, b * b / 2}, total = w[0] + w[1] + between[0] + between[1];
+    ij_image_stats stats;
+    CHECK_OK(ij_image_spectrum(within, means[0], 4, patches, 2, eigenvalues, &stats, &err));
+    ck_assert_double_eq_tol(eigenvalues[0], w[0] + between[0], 1e-6);
+    ck_assert_double_eq_tol(eigenvalues[1], w[1] + between[1], 1e-6);
+    ck_assert_double_eq_tol(stats.image_share, (between[0] + between[1]) / total, 1e-6);
+    ck_assert_double_eq_tol(stats.top_share, (w[0] + between[0]) / total, 1e-6);
+    double ridge = IJ_LIDAR_RIDGE * total / 2, l0 = between[0] / (w[0] + ridge), l1 = between[1] / (w[1] + ridge), p = l0 / (l0 + l1);
+    ck_assert_double_eq_tol(stats.lidar, exp(-p * log(p) - (1 - p) * log(1 - p)), 1e-5);
+    /* Images alike: no share; nothing at all: no number. */
+    const float alike[4][2] = {{1, 2}, {1, 2}, {1, 2}, {1, 2}}, none[4] = {0};
+    CHECK_OK(ij_image_spectrum(within, alike[0], 4, patches, 2, eigenvalues, &stats, &err));
+    ck_assert_double_eq(stats.image_share, 0);
+    CHECK_OK(ij_image_spectrum(none, alike[0], 4, patches, 2, eigenvalues, &stats, &err));
+    ck_assert(isnan(stats.image_share) && isnan(stats.lidar) && isnan(stats.top_share) && eigenvalues[0] == 0);
+}
+END_TEST
+
+START_TEST(test_spectrum_points) {
+    int at[IJ_SPECTRUM_POINTS];
+    for (int n = 1; n <= 1400; n++) {
+        int count = ij_spectrum_points(n, at);
+        ck_assert_int_eq(count, n < IJ_SPECTRUM_POINTS ? n : IJ_SPECTRUM_POINTS);
+        ck_assert(at[0] == 1 && at[count - 1] == n);
+        for (int i = 1; i < count; i++) ck_assert_int_gt(at[i], at[i - 1]);
+    }
+}
+END_TEST
+
 /* ---- grouping ---- */
 
 START_TEST(test_grouped_stats) {
@@ -214,6 +250,45 @@ static double naive_trivial(const snapshot *s, const double *normed) {
     return sum / used;
 }
 
+/* Trace of the features' covariance, the part of it between images, and its squared Frobenius norm. */
+typedef struct covariance {
+    double trace, between, squares;
+} covariance;
+
+static covariance naive_covariance(const snapshot *s) {
+    covariance out = {0};
+    double mean[DIM] = {0}, image[BATCH][DIM] = {{0}}, rows = (double)(BATCH * s->patches);
+    for (int64_t r = 0; r < BATCH * s->patches; r++)
+        for (int d = 0; d < DIM; d++)
+            mean[d] += s->y[r * DIM + d] / rows, image[r / s->patches][d] += s->y[r * DIM + d] / (double)s->patches;
+    for (int a = 0; a < DIM; a++)
+        for (int b = 0; b < DIM; b++) {
+            double c = 0;
+            for (int64_t r = 0; r < BATCH * s->patches; r++) c += (s->y[r * DIM + a] - mean[a]) * (s->y[r * DIM + b] - mean[b]) / rows;
+            out.squares += c * c;
+            if (a == b) out.trace += c;
+        }
+    for (int i = 0; i < BATCH; i++)
+        for (int d = 0; d < DIM; d++) out.between += pow(image[i][d] - mean[d], 2) / BATCH;
+    return out;
+}
+
+/* |encoder - target| / |encoder| over all weights that both have. */
+static double naive_distance(const ij_weights *w) {
+    ij_error err = {0};
+    double difference = 0, squares = 0;
+    for (int i = 0; i < w->table.encoder_count; i++) {
+        int64_t count = w->table.params[i].count;
+        float *values = malloc(8 * (size_t)count), *target = values + count;
+        CHECK_OK(ij_weights_read(w, IJ_SLOT_WEIGHT, i, values, &err));
+        CHECK_OK(ij_weights_read(w, IJ_SLOT_TARGET, i, target, &err));
+        for (int64_t e = 0; e < count; e++)
+            difference += pow((double)values[e] - (double)target[e], 2), squares += pow((double)values[e], 2);
+        free(values);
+    }
+    return sqrt(difference / squares);
+}
+
 /* Each number by its definition. */
 static ij_monitor_sample naive_sample(snapshot *s) {
     ij_monitor_sample out = {.position_variance_target = NAN};
@@ -284,13 +359,32 @@ START_TEST(test_sample_of_a_step) {
         images[i] = (ij_jepa_image){
             .offset = (uint64_t)i * 24 * 20, .width = 20, .height = 24, .channels = 1, .crop_w = 20, .crop_h = 24, .sample = (uint32_t)i};
     ij_step_scalars scalars = {.seed = 1, .lr = 1e-3, .momentum = 0.99, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
-    ij_monitor_sample got;
+    ij_monitor_sample got, after;
     for (int i = 0; i < 2; i++) { /* twice: nothing adds up from look to look */
         CHECK_OK(ij_jepa_pass(jepa, 0, &scalars, images, pixels, sizeof pixels, &err));
         CHECK_OK(ij_monitor_record(monitor, &err));
         CHECK_OK(ij_monitor_read(monitor, &got, &err));
     }
     snapshot s = take_snapshot(jepa, images, pixels, sizeof pixels);
+    covariance spread = naive_covariance(&s);
+    double trace = 0, squares = 0;
+    ck_assert_int_eq(got.spectrum_count, DIM); /* all of them, so that their sums are known */
+    for (int i = 0; i < DIM; i++) trace += got.spectrum_target[i], squares += got.spectrum_target[i] * got.spectrum_target[i];
+    ck_assert_double_eq_tol(trace, spread.trace, 1e-5 * spread.trace);
+    ck_assert_double_eq_tol(squares, spread.squares, 1e-5 * spread.squares);
+    ck_assert_double_eq_tol(got.image_share_target, spread.between / spread.trace, 1e-5);
+    ck_assert_double_eq_tol(got.top_share_target, got.spectrum_target[0] / spread.trace, 1e-5);
+    ck_assert(got.lidar_target >= 1 && got.lidar_target <= BATCH - 1 + 1e-9);
+    ck_assert_double_eq(got.ema_distance, 0); /* no step was made */
+    for (int i = 0; i < 3; i++) {             /* three steps, and the distance after two */
+        CHECK_OK(ij_jepa_pass(jepa, 0, &scalars, images, pixels, sizeof pixels, &err));
+        if (i == 2) CHECK_OK(ij_monitor_record(monitor, &err));
+        if (i == 2) CHECK_OK(ij_monitor_read(monitor, &after, &err));
+        if (i < 2) CHECK_OK(ij_jepa_update(jepa, 0, &err));
+    }
+    double moved = naive_distance(weights);
+    ck_assert(moved > 1e-4);
+    ck_assert_double_eq_tol(after.ema_distance, moved, 1e-5 * moved);
     ij_monitor_sample want = naive_sample(&s);
     ck_assert_double_eq_tol(got.loss, want.loss, 1e-5 * want.loss);
     /* On the host leaving one out is exact. The device's factor is exact for L2, and for smooth L1 as far as differences stay below 1; few
@@ -473,6 +567,8 @@ Suite *monitor_suite(void) {
     tcase_add_test(host, test_eigenvalues);
     tcase_add_test(host, test_eigenvalues_refuse);
     tcase_add_test(host, test_rankme);
+    tcase_add_test(host, test_image_spectrum);
+    tcase_add_test(host, test_spectrum_points);
     tcase_add_test(host, test_grouped_stats);
     tcase_add_test(host, test_grouped_trivial);
     tcase_add_test(host, test_collapsed_runs);

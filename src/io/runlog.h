@@ -2,32 +2,26 @@
  *
  * The first two columns of the CSV are epoch and itr, as in the released logs. After a crash the log may be ahead of the newest
  * checkpoint; a resumed run opens it with the place where it begins, rows from there on are dropped, and the log reads like
- * that of a run that never stopped. Events are history and are never dropped. Every row is flushed: a killed run loses none. */
-/* events.jsonl of a training run: one JSON object a line, in the order in which things happened. src/train/trainer.c writes it, src/train/monitor.h
- * defines the numbers of a look.
+ * that of a run that never stopped. Events are history and are never dropped. Every row is flushed: a killed run loses none.
  *
- * Every event has "event", its name, and "time", seconds since 1970. A step N below is the number of optimiser steps done when the event
- * was written, so the first look of a run, at the features of the fresh network, has "step" 1. A number that does not exist is null.
- * A run that is resumed from an older checkpoint repeats steps: of two looks with one step the later line counts.
- *
+ * events.jsonl of a training run (src/train/trainer.c writes it, src/train/monitor.h defines the numbers of a look), in the order in which
+ * things happened. Every event has "event", its name, and "time", seconds since 1970. A step N below is the number of optimiser steps done
+ * when the event was written, so the first look of a run, at the features of the fresh network, has "step" 1. A number that does not exist
+ * is null. A run that is resumed from an older checkpoint repeats steps: of two looks with one step the later line counts.
  *   start, resume  step, device, driver, images, parameters
- *   look           a look of the monitor, every logging.monitor_every steps, and of the last step:
- *                    step, loss, regularizer, trivial_loss,
- *                    rankme_target, rankme_prediction, lidar_target, image_share_target,
+ *   look           of the monitor, every logging.monitor_every steps and of the last step:
+ *                    step, loss, regularizer, trivial_loss, rankme_target, rankme_prediction, lidar_target, image_share_target,
  *                    top_share_target           the largest eigenvalue of the features' covariance, as a part of the sum of all
- *                    spectrum_at                [ints] which eigenvalues follow, 1 being the largest; at most IJ_SPECTRUM_POINTS
- *                    spectrum_target            [numbers] those eigenvalues of the covariance, descending, not normalised
  *                    cosine_target, cosine_prediction, position_variance_target, position_variance_prediction,
  *                    ema_distance               between the encoders' weights, relative
- *                    verdict                    "healthy", "warning", "collapsed"
- *                    reason                     a sentence
+ *                    spectrum_at                [ints] which eigenvalues follow, 1 being the largest; at most IJ_SPECTRUM_POINTS
+ *                    spectrum_target            [numbers] those eigenvalues of the covariance, descending, not normalised
+ *                    verdict, reason            "healthy", "warning", "collapsed"; a sentence
  *   verdict        step, verdict, reason        the first verdict, and every change
- *   backoff        step, count, most, lr_factor, ema_factor, reason      --on-collapse backoff: learning rate and 1 - momentum from the
- *                                               next step on are the schedules' times these factors
- *   stopped        step, reason                 --on-collapse stop
+ *   backoff        step, count, most, lr_factor, ema_factor, reason      logging.on_collapse: backoff
+ *   stopped        step, reason                 logging.on_collapse: stop
  *   checkpoint     step, path
- *   damaged image  text
- */
+ *   damaged image  text */
 #ifndef IJ_IO_RUNLOG_H
 #define IJ_IO_RUNLOG_H
 

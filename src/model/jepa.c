@@ -5,6 +5,7 @@
 #include "ops/collapse.h"
 #include "ops/layernorm.h"
 #include "ops/reduce.h"
+#include "ops/sigreg.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -105,6 +106,16 @@ static ij_status plan_slots(ij_jepa *j, ij_error *err) {
     return IJ_OK;
 }
 
+static ij_status plan_regularizer(ij_jepa *j, ij_error *err) {
+    uint32_t batch = (uint32_t)j->desc.batch, dim = (uint32_t)j->desc.model.dim, directions = (uint32_t)j->desc.regularizer_directions;
+    bool sigreg = j->desc.regularizer == IJ_REGULARIZER_SIGREG;
+    uint64_t scratch = sigreg ? op_sigreg_scratch(batch, directions) : op_vicreg_scratch(batch, dim);
+    IJ_TRY(reserve_floats(j->activations, (int64_t)batch * dim, "pooled context", &j->pooled, err));
+    IJ_TRY(reserve_floats(j->activations, (int64_t)batch * dim, "pooled gradients", &j->dpooled, err));
+    if (sigreg) IJ_TRY(reserve_floats(j->activations, (int64_t)directions * dim, "random directions", &j->directions, err));
+    return gpu_reserve(j->activations, scratch, "regularizer scratch", &j->regularizer_scratch, err);
+}
+
 static ij_status plan_activations(ij_jepa *j, ij_error *err) {
     const ij_jepa_desc *d = &j->desc;
     const ij_model_config *m = &d->model;
@@ -135,12 +146,7 @@ static ij_status plan_activations(ij_jepa *j, ij_error *err) {
     IJ_TRY(gpu_reserve(a, op_loss_scratch((uint32_t)l->target_rows), "loss sums", &j->loss_parts, err));
     IJ_TRY(gpu_reserve(a, 256, "regularizer", &j->regularizer, err));
     IJ_TRY(gpu_reserve(a, sizeof(struct reduce_norm), "gradient norm", &j->norm, err));
-    if (d->vicreg) {
-        IJ_TRY(reserve_floats(a, (int64_t)d->batch * m->dim, "pooled context", &j->pooled, err));
-        IJ_TRY(reserve_floats(a, (int64_t)d->batch * m->dim, "pooled gradients", &j->dpooled, err));
-        IJ_TRY(
-            gpu_reserve(a, op_vicreg_scratch((uint32_t)d->batch, (uint32_t)m->dim), "regularizer scratch", &j->regularizer_scratch, err));
-    }
+    if (d->regularizer) IJ_TRY(plan_regularizer(j, err));
     /* The predictor's backward memory is dead when the encoder's begins. */
     gpu_mark mark = gpu_arena_mark(a);
     IJ_TRY(vit_scratch_reserve(a, &j->predictor, &j->prediction, m->pred_dim, (int)target_dim, &j->prediction_scratch, err));
@@ -258,6 +264,35 @@ static ij_status record_predictor_backward(ij_jepa *j, gpu_program *p, ij_error 
                                j->context_scratch.matmul, vit_rows(&j->context), m->dim, m->pred_dim, err);
 }
 
+static ij_status record_sigreg(ij_jepa *j, gpu_program *p, ij_error *err) {
+    uint32_t batch = (uint32_t)j->desc.batch, dim = (uint32_t)j->desc.model.dim, count = (uint32_t)j->desc.regularizer_directions;
+    IJ_TRY(op_sigreg_directions(p, j->mask_params, j->directions, count, dim, err));
+    return op_sigreg(p,
+                     &(op_sigreg_args){.z = j->pooled,
+                                       .directions = j->directions,
+                                       .dz = j->dpooled,
+                                       .loss = j->regularizer,
+                                       .scratch = j->regularizer_scratch,
+                                       .rows = batch,
+                                       .dim = dim,
+                                       .count = count,
+                                       .weight = (float)(j->desc.regularizer_weight / j->desc.accumulation)},
+                     err);
+}
+
+static ij_status record_vicreg(ij_jepa *j, gpu_program *p, ij_error *err) {
+    return op_vicreg(p,
+                     &(op_vicreg_args){.z = j->pooled,
+                                       .dz = j->dpooled,
+                                       .loss = j->regularizer,
+                                       .scratch = j->regularizer_scratch,
+                                       .rows = (uint32_t)j->desc.batch,
+                                       .dim = (uint32_t)j->desc.model.dim,
+                                       .weight = (float)(j->desc.regularizer_weight / j->desc.accumulation),
+                                       .covariance_weight = (float)j->desc.regularizer_covariance},
+                     err);
+}
+
 /* Adds the regulariser's gradient to that of the context features. */
 static ij_status record_regularizer(ij_jepa *j, gpu_program *p, ij_error *err) {
     uint32_t batch = (uint32_t)j->desc.batch, dim = (uint32_t)j->desc.model.dim;
@@ -270,16 +305,7 @@ static ij_status record_regularizer(ij_jepa *j, gpu_program *p, ij_error *err) {
                                              .dim = dim,
                                              .rows_max = (uint32_t)j->limits.context_rows},
                         err));
-    IJ_TRY(op_vicreg(p,
-                     &(op_vicreg_args){.z = j->pooled,
-                                       .dz = j->dpooled,
-                                       .loss = j->regularizer,
-                                       .scratch = j->regularizer_scratch,
-                                       .rows = batch,
-                                       .dim = dim,
-                                       .weight = (float)(j->desc.vicreg_weight / j->desc.accumulation),
-                                       .covariance_weight = (float)j->desc.vicreg_covariance},
-                     err));
+    IJ_TRY(j->desc.regularizer == IJ_REGULARIZER_SIGREG ? record_sigreg(j, p, err) : record_vicreg(j, p, err));
     return op_mean_rows_bwd(p,
                             &(op_mean_rows_args){.x = j->context_scratch.dnormed,
                                                  .pooled = j->dpooled,
@@ -310,7 +336,7 @@ static ij_status record_passes(ij_jepa *j, gpu_program *p, ij_error *err) {
     IJ_TRY(record_predictions(j, p, err));
     IJ_TRY(record_loss(j, p, err));
     IJ_TRY(record_predictor_backward(j, p, err));
-    if (j->desc.vicreg) IJ_TRY(record_regularizer(j, p, err));
+    if (j->desc.regularizer) IJ_TRY(record_regularizer(j, p, err));
     return record_context_backward(j, p, err);
 }
 

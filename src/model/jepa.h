@@ -39,6 +39,9 @@
 #define IJ_TARGET_NORM_EPS 1e-5f /* of the targets' own LayerNorm: PyTorch's default */
 #define IJ_PIXEL_NORM_EPS 1e-6f  /* of a patch of pixels: MAE's */
 
+/* Of the context encoder's mean output (ops/collapse.h, ops/sigreg.h). */
+typedef enum ij_regularizer { IJ_REGULARIZER_NONE, IJ_REGULARIZER_VICREG, IJ_REGULARIZER_SIGREG } ij_regularizer;
+
 typedef struct ij_jepa_desc {
     ij_model_config model;
     masks_config masks;  /* grid must be the model's */
@@ -50,9 +53,10 @@ typedef struct ij_jepa_desc {
     uint64_t pixel_bytes; /* most bytes of a batch's pixels; 0: patch rows and masks are written by the caller (recorded steps) */
     masks_limits limits;  /* capacities, for masks written by the caller [masks_capacity] */
     double loss_divisor;  /* instead of target rows x dim, for tests [0: off] */
-    bool vicreg;
-    double vicreg_weight, vicreg_covariance;
-    bool profile; /* time every op */
+    ij_regularizer regularizer;
+    double regularizer_weight, regularizer_covariance; /* the second: vicreg */
+    int regularizer_directions;                        /* sigreg; drawn anew every step, alike for all micro-batches of it */
+    bool profile;                                      /* time every op */
 } ij_jepa_desc;
 
 /* Scalars of one optimiser step. */
@@ -112,7 +116,7 @@ typedef struct ij_jepa {
     gpu_tensor rows;       /* [batch patches, patch_dim] in the step's element */
     gpu_tensor pixel_rows; /* the same in f32, where pixels are predicted: in f32 it is rows itself; absent otherwise */
     gpu_tensor embedded, predictor_features, predictions, targets, dpredictions, loss, loss_parts;
-    gpu_tensor dpredictor_features, pooled, dpooled, regularizer, regularizer_scratch, norm, norm_parts, counts;
+    gpu_tensor dpredictor_features, pooled, dpooled, regularizer, regularizer_scratch, directions, norm, norm_parts, counts;
     gpu_tensor token_scratch, embed_gradient;
     vit_saved target_saved, context_saved, prediction_saved;
     vit_scratch context_scratch, prediction_scratch;

@@ -44,6 +44,21 @@ ij_status op_position_stats(gpu_program *program, const op_position_stats_args *
     return record(program, "collapse_position_sum", 0, 0, &sum, err);
 }
 
+ij_status op_centre_images(gpu_program *program, const op_centre_images_args *args, ij_error *err) {
+    uint64_t elements = (uint64_t)args->images * args->patches * args->dim;
+    assert(elements > 0 && elements <= UINT32_MAX && args->x.bytes >= 4 * elements && args->y.bytes >= 4 * elements);
+    assert(args->mean.bytes >= 4 * (uint64_t)args->images * args->dim);
+    struct collapse_position_push push = {args->images, args->patches, args->dim, 0};
+    gpu_dispatch_desc dispatch = {.tensors = {args->x, args->mean, args->y},
+                                  .tensor_count = 3,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {op_groups(args->dim, COLLAPSE_COLUMNS), args->patches, args->images},
+                                  .flops = (double)elements,
+                                  .bytes = 8 * (double)elements};
+    return record(program, "collapse_centre", 0, 0, &dispatch, err);
+}
+
 /* ---- cosine ---- */
 
 static ij_status record_cosine(gpu_program *program, const op_cosine_stats_args *args, bool no_subgroups, ij_error *err) {
@@ -178,6 +193,21 @@ static void position_cost(const op_case *c, double *flops, double *bytes) {
     *flops = *bytes = 8.0 * (double)(c->dims[0] * c->dims[1] * c->dims[2]);
 }
 
+/* ---- centring; the same cases ---- */
+
+static int centre_args(const op_case *c, op_arg *args) {
+    int64_t elements = c->dims[0] * c->dims[1] * c->dims[2];
+    args[0] = (op_arg){"x", OP_IN, OP_F32, elements, 1, 0};
+    args[1] = (op_arg){"mean", OP_IN, OP_F32, c->dims[0] * c->dims[2], 1, 0};
+    args[2] = (op_arg){"y", OP_OUT, OP_F32, elements, 0, op_tolerance(1)};
+    return 3;
+}
+static ij_status centre_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
+    op_centre_images_args args = {t[0], t[1], t[2], (uint32_t)c->dims[0], (uint32_t)c->dims[1], (uint32_t)c->dims[2]};
+    return op_centre_images(program, &args, err);
+}
+static void centre_ref(const op_case *c, void *const *h) { ref_centre_images(h[0], h[1], h[2], c->dims[0], c->dims[1], c->dims[2]); }
+
 /* ---- cosine. Case dims: [0] rows, [1] dim, [2] flags; reals: [0] what is added to every element ---- */
 
 enum { ZERO_ROW = 1, NO_SUBGROUPS = 2 };
@@ -269,6 +299,7 @@ static void vicreg_cost(const op_case *c, double *flops, double *bytes) {
 
 static const op_desc ops[] = {
     {"position_stats", NULL, position_cases, IJ_COUNT(position_cases), position_args, NULL, position_record, position_ref, position_cost},
+    {"centre_images", NULL, position_cases, IJ_COUNT(position_cases), centre_args, NULL, centre_record, centre_ref, position_cost},
     {"cosine_stats", NULL, cosine_cases, IJ_COUNT(cosine_cases), cosine_args, cosine_prepare, cosine_record, cosine_ref, cosine_cost},
     {"vicreg", NULL, vicreg_cases, IJ_COUNT(vicreg_cases), vicreg_args, NULL, vicreg_record, vicreg_ref, vicreg_cost},
     {"vicreg_grad", "vicreg", vicreg_cases, 3, vicreg_grad_args, vicreg_grad_prepare, vicreg_record, vicreg_ref, vicreg_cost},

@@ -23,6 +23,14 @@ typedef struct op_position_stats_args {
 ij_status op_position_stats(gpu_program *program, const op_position_stats_args *args, ij_error *err);
 uint64_t op_position_stats_scratch(uint32_t patches, uint32_t dim);
 
+/* y [images patches, dim] = x - the mean [images, dim] of its image. */
+typedef struct op_centre_images_args {
+    gpu_tensor x, mean, y; /* y is not x */
+    uint32_t images, patches, dim;
+} op_centre_images_args;
+
+ij_status op_centre_images(gpu_program *program, const op_centre_images_args *args, ij_error *err);
+
 /* cosine[0] = mean cosine of all pairs of different rows of x [rows, dim] = (|sum of x / |x||^2 - rows) / (rows (rows - 1)). */
 typedef struct op_cosine_stats_args {
     gpu_tensor x;       /* [rows, dim], rows >= 2; a row of zeros has cosine 0 with every other */
@@ -51,6 +59,7 @@ uint64_t op_vicreg_scratch(uint32_t rows, uint32_t dim);
 
 /* References, in double; stats [4] and loss [3] in the order of the structs. dz may be NULL; it is added to. */
 void ref_position_stats(const double *x, double *mean, double *stats, int64_t images, int64_t patches, int64_t dim, uint32_t kind);
+void ref_centre_images(const double *x, const double *mean, double *y, int64_t images, int64_t patches, int64_t dim);
 double ref_cosine_stats(const double *x, int64_t rows, int64_t dim);
 void ref_vicreg(const double *z, double *loss, double *dz, int64_t rows, int64_t dim, double weight, double covariance_weight, double gamma,
                 double eps);

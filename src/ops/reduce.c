@@ -1,4 +1,4 @@
-/* The gradient's norm, and mean pooling.       layer: ops; uses: gpu */
+/* The gradient's norm, a distance, and mean pooling.       layer: ops; uses: gpu */
 #include "ops/reduce.h"
 #include "ops/rows.h"
 #include "shaders/optim.h"
@@ -40,6 +40,43 @@ ij_status op_norm_finish(gpu_program *program, gpu_tensor partials, uint32_t cou
                                   .groups = {1},
                                   .flops = count,
                                   .bytes = 4.0 * count};
+    IJ_TRY(gpu_kernel_get(gpu_program_device(program), &desc, &dispatch.kernel, err));
+    return gpu_dispatch(program, &dispatch, err);
+}
+
+/* ---- distance ---- */
+
+ij_status op_distance(gpu_program *program, gpu_tensor a, gpu_tensor b, uint64_t count, gpu_tensor partials, uint32_t first,
+                      ij_error *err) {
+    uint32_t chunks = op_sum_squares_partials(count);
+    assert(count > 0 && count <= UINT32_MAX - REDUCE_CHUNK && a.bytes >= 4 * count && b.bytes >= 4 * count);
+    assert(partials.bytes >= 8 * ((uint64_t)first + chunks));
+    gpu_kernel_desc desc = {.shader = "reduce_distance"};
+    struct reduce_squares_push push = {(uint32_t)count, first};
+    gpu_dispatch_desc dispatch = {.label = "distance",
+                                  .tensors = {a, b, partials},
+                                  .tensor_count = 3,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .flops = 5.0 * (double)count,
+                                  .bytes = 8.0 * (double)count};
+    rows_groups(dispatch.groups, chunks);
+    IJ_TRY(gpu_kernel_get(gpu_program_device(program), &desc, &dispatch.kernel, err));
+    return gpu_dispatch(program, &dispatch, err);
+}
+
+ij_status op_distance_finish(gpu_program *program, gpu_tensor partials, uint32_t count, gpu_tensor distance, ij_error *err) {
+    assert(partials.bytes >= 8 * (uint64_t)count && distance.bytes >= sizeof(struct reduce_distance));
+    gpu_kernel_desc desc = {.shader = "reduce_distance_sum"};
+    struct reduce_norm_push push = {count};
+    gpu_dispatch_desc dispatch = {.label = "distance_finish",
+                                  .tensors = {partials, distance},
+                                  .tensor_count = 2,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {1},
+                                  .flops = 2.0 * count,
+                                  .bytes = 8.0 * count};
     IJ_TRY(gpu_kernel_get(gpu_program_device(program), &desc, &dispatch.kernel, err));
     return gpu_dispatch(program, &dispatch, err);
 }
@@ -130,6 +167,35 @@ static void norm_ref(const op_case *c, void *const *h) {
 }
 static void norm_cost(const op_case *c, double *flops, double *bytes) {
     *flops = 2.0 * (double)(c->dims[0] + c->dims[1]), *bytes = 4.0 * (double)(c->dims[0] + c->dims[1]);
+}
+
+/* ---- the distance. Case dims: [0] count, [1] a is zero ---- */
+
+static const op_case distance_cases[] = {
+    {.name = "one", .dims = {1}},
+    {.name = "prime", .dims = {1009}},
+    {.name = "tail", .dims = {2 * REDUCE_CHUNK + 3}},
+    {.name = "from_nothing", .dims = {77, 1}},
+    {.name = "vit_small", .dims = {22 << 20}, .large = true},
+};
+
+static int distance_args(const op_case *c, op_arg *args) {
+    args[0] = (op_arg){"a", OP_IN, OP_F32, c->dims[0], 1, 0};
+    args[1] = (op_arg){"b", OP_IN, OP_F32, c->dims[0], 1, 0};
+    args[2] = (op_arg){"partials", OP_SCRATCH, OP_F32, 2 * op_sum_squares_partials((uint64_t)c->dims[0]), 0, 0};
+    args[3] = (op_arg){"distance", OP_OUT, OP_F32, 4, 0, op_tolerance(c->dims[0])};
+    return 4;
+}
+static void distance_prepare(const op_case *c, void *const *h) {
+    for (int64_t i = 0; i < c->dims[0] && c->dims[1]; i++) ((double *)h[0])[i] = 0;
+}
+static ij_status distance_record(gpu_program *program, const op_case *c, const gpu_tensor *t, ij_error *err) {
+    IJ_TRY(op_distance(program, t[0], t[1], (uint64_t)c->dims[0], t[2], 0, err));
+    return op_distance_finish(program, t[2], op_sum_squares_partials((uint64_t)c->dims[0]), t[3], err);
+}
+static void distance_ref(const op_case *c, void *const *h) { ref_distance(h[0], h[1], c->dims[0], h[3]); }
+static void distance_cost(const op_case *c, double *flops, double *bytes) {
+    *flops = 5.0 * (double)c->dims[0], *bytes = 8.0 * (double)c->dims[0];
 }
 
 /* ---- pooling. Case dims: [0] sequences, [1] length of the longest, [2] dim, [3] flags, [4] op_dtype of x and dx;
@@ -225,6 +291,8 @@ static void rows_cost(const op_case *c, double *flops, double *bytes) {
 
 static const op_desc ops[] = {
     {"norm", NULL, norm_cases, IJ_COUNT(norm_cases), norm_args, norm_prepare, norm_record, norm_ref, norm_cost},
+    {"distance", NULL, distance_cases, IJ_COUNT(distance_cases), distance_args, distance_prepare, distance_record, distance_ref,
+     distance_cost},
     {"mean_rows", NULL, rows_cases, IJ_COUNT(rows_cases), rows_args, rows_prepare, rows_record, rows_ref, rows_cost},
     {"mean_rows_bwd", "mean_rows", rows_cases, IJ_COUNT(rows_cases), rows_bwd_args, rows_prepare, rows_bwd_record, rows_bwd_ref, rows_cost},
     {"mean_rows_bwd_scaled", NULL, scaled_cases, IJ_COUNT(scaled_cases), rows_scaled_args, rows_scaled_prepare, rows_bwd_record,

@@ -1,4 +1,4 @@
-/* Sums that leave a number, or a row a sequence: the gradient's norm, mean pooling.       layer: ops; uses: gpu
+/* Sums that leave a number, or a row a sequence: the gradient's norm, a distance, mean pooling.       layer: ops; uses: gpu
  * All sums have a shape that does not depend on the device's subgroups nor, per image, on the rest of the batch. */
 #ifndef IJ_OPS_REDUCE_H
 #define IJ_OPS_REDUCE_H
@@ -13,6 +13,10 @@ uint32_t op_sum_squares_partials(uint64_t count);
 
 /* norm (struct reduce_norm) of partials[0 .. count). Where the sum is not finite: finite 0, norm and sum_squares -1. */
 ij_status op_norm_finish(gpu_program *program, gpu_tensor partials, uint32_t count, gpu_tensor norm, ij_error *err);
+
+/* The same for how far b is from a: partials [chunks, 2], op_sum_squares_partials(count) of them, and then struct reduce_distance. */
+ij_status op_distance(gpu_program *program, gpu_tensor a, gpu_tensor b, uint64_t count, gpu_tensor partials, uint32_t first, ij_error *err);
+ij_status op_distance_finish(gpu_program *program, gpu_tensor partials, uint32_t count, gpu_tensor distance, ij_error *err);
 
 /* pooled[s] = mean of rows offsets[s] .. offsets[s + 1] of x, for s < sequences; a sequence without rows gives 0.
  * Backward: every row of sequence s has dx (+)= dpooled[s] / length. */
@@ -32,6 +36,7 @@ ij_status op_mean_rows_bwd(gpu_program *program, const op_mean_rows_args *args, 
 
 /* References, in double. */
 struct reduce_norm ref_norm(const double *const *arrays, const int64_t *counts, int array_count);
+void ref_distance(const double *a, const double *b, int64_t count, double out[4]); /* as the struct */
 void ref_mean_rows(const double *x, const uint32_t *offsets, double *pooled, int64_t sequences, int64_t dim);
 void ref_mean_rows_bwd(const double *dpooled, const uint32_t *offsets, double *dx, int64_t sequences, int64_t dim, bool add);
 

@@ -63,9 +63,10 @@ static ij_status make_step(bench *b, bool profile, ij_error *err) {
                          .element = b->element,
                          .loss = c->loss,
                          .pixel_bytes = (uint64_t)c->batch * b->image_bytes,
-                         .vicreg = c->regularizer == IJ_REGULARIZER_VICREG,
-                         .vicreg_weight = c->regularizer_weight,
-                         .vicreg_covariance = c->regularizer_covariance,
+                         .regularizer = c->regularizer,
+                         .regularizer_weight = c->regularizer_weight,
+                         .regularizer_covariance = c->regularizer_covariance,
+                         .regularizer_directions = c->regularizer_directions,
                          .profile = profile};
     memcpy(desc.mean, c->mean, sizeof desc.mean);
     memcpy(desc.std, c->std, sizeof desc.std);

@@ -6,7 +6,8 @@
 
 static const char *const loss_names[] = {"smooth_l1", "l2", "l1"};
 static const char *const targets_names[] = {"latent", "pixels"}, *const target_mask_names[] = {"output", "input"};
-static const char *const regularizer_names[] = {"none", "vicreg"};
+const char *const ij_regularizer_names[] = {"none", "vicreg", "sigreg"};
+#define SIGREG_WEIGHT 0.003
 static const char *const mask_names[] = {"multiblock", "official", "random", "block", "rasterized"};
 
 void ij_train_config_defaults(ij_train_config *c) {
@@ -36,7 +37,7 @@ void ij_train_config_defaults(ij_train_config *c) {
     memcpy(c->mean, mean, sizeof mean);
     memcpy(c->std, std, sizeof std);
     c->beta1 = 0.9, c->beta2 = 0.999, c->eps = 1e-8;
-    c->regularizer_weight = 0.1, c->regularizer_covariance = 0.04;
+    c->regularizer_weight = 0.1, c->regularizer_covariance = 0.04, c->regularizer_directions = 256;
     strcpy(c->folder, "runs/ijepa");
     c->monitor_every = 50;
     c->keep = 3;
@@ -196,8 +197,10 @@ static ij_status read_optimization(reader *r, ij_train_config *c) {
     IJ_TRY(ij_config_text_number(r->text, "optimization.eps", 1e-20, 1, &c->eps, r->err));
     IJ_TRY(ij_config_text_number(r->text, "optimization.clip_norm", 0, 1e6, &c->clip_norm, r->err));
     int kind = c->regularizer;
-    IJ_TRY(ij_config_text_choice(r->text, "optimization.regularizer", regularizer_names, IJ_COUNT(regularizer_names), &kind, r->err));
+    IJ_TRY(ij_config_text_choice(r->text, "optimization.regularizer", ij_regularizer_names, 3, &kind, r->err));
+    if (kind == IJ_REGULARIZER_SIGREG && c->regularizer != IJ_REGULARIZER_SIGREG) c->regularizer_weight = SIGREG_WEIGHT;
     c->regularizer = (ij_regularizer)kind;
+    IJ_TRY(integer(r, "optimization.regularizer_directions", 1, 65535, &c->regularizer_directions));
     IJ_TRY(ij_config_text_number(r->text, "optimization.regularizer_weight", 0, 1000, &c->regularizer_weight, r->err));
     return ij_config_text_number(r->text, "optimization.regularizer_covariance", 0, 1000, &c->regularizer_covariance, r->err);
 }
@@ -280,6 +283,7 @@ static const char *const known_keys[] = {
     "optimization.regularizer",
     "optimization.regularizer_weight",
     "optimization.regularizer_covariance",
+    "optimization.regularizer_directions",
     "logging.folder",
     "logging.write_tag",
     "logging.checkpoint_every",
@@ -389,9 +393,10 @@ ij_status ij_train_config_write(const ij_train_config *c, ij_config_text *out, i
     NUMBER("optimization.beta2", c->beta2);
     NUMBER("optimization.eps", c->eps);
     NUMBER("optimization.clip_norm", c->clip_norm);
-    TEXT("optimization.regularizer", regularizer_names[c->regularizer]);
+    TEXT("optimization.regularizer", ij_regularizer_names[c->regularizer]);
     NUMBER("optimization.regularizer_weight", c->regularizer_weight);
     NUMBER("optimization.regularizer_covariance", c->regularizer_covariance);
+    INTEGER("optimization.regularizer_directions", c->regularizer_directions);
     TEXT("logging.folder", c->folder);
     INTEGER("logging.checkpoint_every", c->checkpoint_every);
     INTEGER("logging.monitor_every", c->monitor_every);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "io/config_text.h"
 #include "model/config.h"
+#include "model/jepa.h"
 #include "model/precision.h"
 #include "ops/loss.h"
 #include "ops/masks.h"
@@ -16,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum ij_regularizer { IJ_REGULARIZER_NONE, IJ_REGULARIZER_VICREG } ij_regularizer;
+extern const char *const ij_regularizer_names[]; /* by ij_regularizer: "none", "vicreg", "sigreg" */
 
 typedef struct ij_train_config {
     char model_name[32];
@@ -37,7 +38,9 @@ typedef struct ij_train_config {
     /* optimiser */
     double beta1, beta2, eps, clip_norm;
     ij_regularizer regularizer;
-    double regularizer_weight, regularizer_covariance;
+    double regularizer_weight;     /* [vicreg: 0.1, sigreg: 0.003] */
+    double regularizer_covariance; /* vicreg [0.04] */
+    int regularizer_directions;    /* sigreg [256] */
     /* run */
     char folder[4096];
     int64_t checkpoint_every; /* steps [0: an epoch] */

@@ -25,9 +25,13 @@ struct ij_monitor {
     gpu_tensor means;   /* [patches, target dim] of a position over the batch; likewise */
     gpu_tensor trivial; /* [target rows, target dim] the trivial predictions; likewise */
     gpu_tensor pooled;  /* [batch, dim] */
+    gpu_tensor centred; /* [batch patches, dim] features less their image's mean */
+    gpu_tensor distance_parts;
     gpu_tensor position_scratch, cosine_scratch, loss_scratch, matmul_scratch;
     result position;                                 /* struct collapse_position */
     result cosine, loss, trivial_loss;               /* [1] */
+    result means_target, within;                     /* [batch, dim]; Gram matrix of the centred features, [dim, dim] */
+    result distance;                                 /* struct reduce_distance */
     result gram_target, gram_prediction;             /* [dim, dim], [target dim, target dim] */
     result predictions, target_rows, target_offsets; /* the step's own, read back */
     result targets;                                  /* likewise, where blocks are masked at the input */
@@ -85,12 +89,37 @@ static ij_status plan_trivial(ij_monitor *m, ij_error *err) {
                        err);
 }
 
+/* Parts of the encoders' weights that lie together: all that both have. */
+static ij_status encoder_runs(const ij_monitor *m, ij_param_run **runs, int *count, uint32_t *parts, ij_error *err) {
+    int all;
+    IJ_TRY(ij_weights_runs(m->jepa->weights, runs, &all, err));
+    *count = 0, *parts = 0;
+    for (int i = 0; i < all; i++) {
+        if ((*runs)[i].predictor) continue;
+        *parts += op_sum_squares_partials((uint64_t)(*runs)[i].elements);
+        (*runs)[(*count)++] = (*runs)[i];
+    }
+    return IJ_OK;
+}
+
+static ij_status plan_distance(ij_monitor *m, ij_error *err) {
+    ij_param_run *runs;
+    int count;
+    uint32_t parts;
+    IJ_TRY(encoder_runs(m, &runs, &count, &parts, err));
+    free(runs);
+    IJ_TRY(gpu_reserve(m->arena, 8 * (uint64_t)parts, "distance sums", &m->distance_parts, err));
+    return reserve_result(m, sizeof(struct reduce_distance), "distance of the encoders", &m->distance, err);
+}
+
 static ij_status plan(ij_monitor *m, ij_error *err) {
     const ij_jepa *j = m->jepa;
     uint64_t dim = (uint64_t)j->desc.model.dim, wide = target_dim(j), batch = (uint64_t)j->desc.batch;
     IJ_TRY(gpu_arena_create(j->device, "collapse monitor", GPU_MEMORY_DEVICE, &m->arena, err));
     IJ_TRY(gpu_arena_create(j->device, "collapse monitor readback", GPU_MEMORY_READBACK, &m->readback, err));
     IJ_TRY(plan_features(m, err));
+    IJ_TRY(plan_distance(m, err));
+    IJ_TRY(gpu_reserve(m->arena, 4 * (uint64_t)ij_patches(&j->desc.model) * batch * dim, "centred features", &m->centred, err));
     IJ_TRY(plan_trivial(m, err));
     IJ_TRY(gpu_reserve(m->arena, 4 * batch * dim, "pooled targets", &m->pooled, err));
     IJ_TRY(gpu_reserve(m->arena, 4 * batch, "cosine scratch", &m->cosine_scratch, err));
@@ -108,6 +137,8 @@ static ij_status plan(ij_monitor *m, ij_error *err) {
     IJ_TRY(reserve_result(m, 4, "loss", &m->loss, err));
     IJ_TRY(reserve_result(m, 4, "trivial loss", &m->trivial_loss, err));
     IJ_TRY(reserve_result(m, 4 * dim * dim, "Gram matrix of the targets", &m->gram_target, err));
+    IJ_TRY(reserve_result(m, 4 * dim * dim, "Gram matrix of the centred targets", &m->within, err));
+    IJ_TRY(reserve_copy(m, m->pooled, "pooled targets", &m->means_target, err));
     IJ_TRY(reserve_result(m, 4 * wide * wide, "Gram matrix of the predictions", &m->gram_prediction, err));
     IJ_TRY(reserve_copy(m, j->predictions, "predictions", &m->predictions, err));
     IJ_TRY(reserve_copy(m, j->masks.tgt_rows, "target rows", &m->target_rows, err));
@@ -133,7 +164,26 @@ static ij_status record_features(ij_monitor *m, ij_error *err) {
             &(op_cosine_stats_args){.x = m->pooled, .cosine = m->cosine.device, .scratch = m->cosine_scratch, .rows = batch, .dim = dim},
             err));
     op_matmul_desc product = gram(m, "Gram matrix of the targets", m->y, vit_rows(&j->full), dim, m->gram_target.device);
+    IJ_TRY(op_matmul(m->program, &product, err));
+    IJ_TRY(op_centre_images(m->program, &(op_centre_images_args){m->y, m->pooled, m->centred, batch, patches, dim}, err));
+    product = gram(m, "Gram matrix of the centred targets", m->centred, vit_rows(&j->full), dim, m->within.device);
     return op_matmul(m->program, &product, err);
+}
+
+static ij_status record_distance(ij_monitor *m, ij_error *err) {
+    const ij_weights *w = m->jepa->weights;
+    ij_param_run *runs;
+    int count;
+    uint32_t parts, first = 0;
+    IJ_TRY(encoder_runs(m, &runs, &count, &parts, err));
+    ij_status status = IJ_OK;
+    for (int i = 0; i < count && status == IJ_OK; i++) {
+        status = op_distance(m->program, ij_weights_run(w, IJ_SLOT_WEIGHT, &runs[i]), ij_weights_run(w, IJ_SLOT_TARGET, &runs[i]),
+                             (uint64_t)runs[i].elements, m->distance_parts, first, err);
+        first += op_sum_squares_partials((uint64_t)runs[i].elements);
+    }
+    free(runs);
+    return status == IJ_OK ? op_distance_finish(m->program, m->distance_parts, parts, m->distance.device, err) : status;
 }
 
 /* The targets of all patches and their mean at each position. */
@@ -180,11 +230,13 @@ static ij_status record_predictions(ij_monitor *m, ij_error *err) {
 
 static ij_status record(ij_monitor *m, ij_error *err) {
     const result *results[] = {&m->position,        &m->cosine,      &m->loss,        &m->trivial_loss,   &m->gram_target,
-                               &m->gram_prediction, &m->predictions, &m->target_rows, &m->target_offsets, &m->targets};
+                               &m->gram_prediction, &m->predictions, &m->target_rows, &m->target_offsets, &m->targets,
+                               &m->means_target,    &m->within,      &m->distance};
     IJ_TRY(gpu_program_create(m->jepa->device, "collapse monitor", false, &m->program, err));
     gpu_program_scope(m->program, "monitor");
     IJ_TRY(gpu_fill(m->program, m->cosine.device, 0, err));
     IJ_TRY(record_features(m, err));
+    IJ_TRY(record_distance(m, err));
     if (!masks_input(m->jepa)) IJ_TRY(record_targets(m, err));
     IJ_TRY(record_predictions(m, err));
     for (int i = 0; i < IJ_COUNT(results); i++)
@@ -334,6 +386,27 @@ static ij_status read_targets(ij_monitor *m, int64_t rows, ij_monitor_sample *sa
     return IJ_OK;
 }
 
+/* Spectrum, shares and LiDAR of the targets; a batch of one image has none. */
+static ij_status read_spectrum(ij_monitor *m, ij_monitor_sample *sample, ij_error *err) {
+    const ij_jepa *j = m->jepa;
+    int n = j->desc.model.dim;
+    ij_image_stats stats;
+    double *values;
+    if (j->desc.batch < 2) return IJ_OK;
+    IJ_TRY(ij_alloc(&values, n, sizeof *values, "spectrum of the features", err));
+    ij_status status = ij_image_spectrum(gpu_map(m->within.host), gpu_map(m->means_target.host), j->desc.batch, ij_patches(&j->desc.model),
+                                         n, values, &stats, err);
+    if (status == IJ_OK) {
+        sample->lidar_target = stats.lidar;
+        sample->image_share_target = stats.image_share;
+        sample->top_share_target = stats.top_share;
+        sample->spectrum_count = ij_spectrum_points(n, sample->spectrum_at);
+        for (int i = 0; i < sample->spectrum_count; i++) sample->spectrum_target[i] = values[sample->spectrum_at[i] - 1];
+    }
+    free(values);
+    return status;
+}
+
 ij_status ij_monitor_read(ij_monitor *m, ij_monitor_sample *sample, ij_error *err) {
     const ij_jepa *j = m->jepa;
     int batch = j->desc.batch;
@@ -341,12 +414,19 @@ ij_status ij_monitor_read(ij_monitor *m, ij_monitor_sample *sample, ij_error *er
     const float *cosine = gpu_map(m->cosine.host), *loss = gpu_map(m->loss.host);
     const uint32_t *offsets = gpu_map(m->target_offsets.host);
     int64_t rows = offsets[target_rows(j).at];
-    *sample = (ij_monitor_sample){
-        .loss = (double)*loss, .trivial_loss = NAN, .cosine_target = batch > 1 ? (double)*cosine : NAN, .position_variance_target = NAN};
+    *sample = (ij_monitor_sample){.loss = (double)*loss,
+                                  .trivial_loss = NAN,
+                                  .cosine_target = batch > 1 ? (double)*cosine : NAN,
+                                  .position_variance_target = NAN,
+                                  .lidar_target = NAN,
+                                  .image_share_target = NAN,
+                                  .top_share_target = NAN,
+                                  .ema_distance = (double)((const struct reduce_distance *)gpu_map(m->distance.host))->relative};
     if (rows > j->limits.target_rows)
         return ij_fail(err, IJ_ERROR_MISMATCH, "collapse monitor: %lld target rows, room for %lld", (long long)rows,
                        (long long)j->limits.target_rows);
     IJ_TRY(read_targets(m, rows, sample, err));
+    IJ_TRY(read_spectrum(m, sample, err));
     IJ_TRY(ij_rankme(gpu_map(m->gram_target.host), j->desc.model.dim, &sample->rankme_target, err));
     IJ_TRY(ij_rankme(gpu_map(m->gram_prediction.host), (int)target_dim(j), &sample->rankme_prediction, err));
     return ij_grouped_stats(gpu_map(m->predictions.host), gpu_map(m->target_rows.host), rows, batch, ij_patches(&j->desc.model),

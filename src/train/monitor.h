@@ -11,6 +11,8 @@
  *                      or more. With target_mask: input a target exists at target rows only, and is treated as the predictions are
  *   trivial loss       of predicting, for each target row, the mean target of its position over the other images of the batch
  *   loss               of the predictor on this micro-batch, unscaled
+ *   spectrum           of the covariance of y; the share of images in it, and the LiDAR-like rank: train/spectrum.h
+ *   EMA distance       |encoder - target encoder| / |encoder| over all their weights, those that the pass used
  * The device computes all but the predictions' cosine and position variance, for which rows are grouped by a position that only the
  * masks know: predictions and masks are read back (target rows x dim floats a look) and grouped on the host; with target_mask: input
  * the targets too. */

@@ -109,3 +109,100 @@ ij_status ij_rankme(const float *gram, int n, double *rank, ij_error *err) {
     free(a);
     return status;
 }
+
+static int descending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* The lower triangle of a [n, n], positive definite, becomes L with L L^T = a. */
+static bool cholesky(double *a, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j <= i; j++) {
+            double sum = a[i * n + j];
+            for (size_t k = 0; k < j; k++) sum -= a[i * n + k] * a[j * n + k];
+            if (i == j && !(sum > 0)) return false;
+            a[i * n + j] = i == j ? sqrt(sum) : sum / a[j * n + j];
+        }
+    return true;
+}
+
+/* x becomes L^-1 x. */
+static void solve(const double *l, size_t n, double *x) {
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < i; k++) x[i] -= l[i * n + k] * x[k];
+        x[i] /= l[i * n + i];
+    }
+}
+
+/* exp of the entropy of values / their sum; what is below 0 by rounding is nothing. */
+static double effective_number(const double *values, int64_t count) {
+    double total = 0, entropy = 0;
+    for (int64_t i = 0; i < count; i++) total += fmax(values[i], 0);
+    for (int64_t i = 0; i < count; i++)
+        if (values[i] > 0) entropy -= values[i] / total * log(values[i] / total);
+    return exp(entropy);
+}
+
+/* The eigenvalues of (W + d I)^-1 B are those of the small matrix X X^T / images, X [images, n] = centred L^-T. */
+static ij_status lidar(double *w, double *centred, int64_t images, size_t n, double ridge, double *rank, ij_error *err) {
+    double *small;
+    for (size_t d = 0; d < n; d++) w[d * n + d] += ridge;
+    if (!cholesky(w, n)) return ij_fail(err, IJ_ERROR_NUMBER, "LiDAR: the features' covariance within images is not positive definite");
+    IJ_TRY(ij_alloc(&small, images * images + images, sizeof *small, "LiDAR", err));
+    for (int64_t i = 0; i < images; i++) solve(w, n, centred + (size_t)i * n);
+    for (int64_t i = 0; i < images; i++)
+        for (int64_t j = 0; j < images; j++)
+            for (size_t d = 0; d < n; d++)
+                small[i * images + j] += centred[(size_t)i * n + d] * centred[(size_t)j * n + d] / (double)images;
+    ij_status status = ij_eigenvalues(small, (int)images, small + images * images, err);
+    if (status == IJ_OK) *rank = effective_number(small + images * images, images);
+    free(small);
+    return status;
+}
+
+/* centred [images, n] from means. */
+static void centre(const float *means, int64_t images, size_t n, double *centred) {
+    for (size_t d = 0; d < n; d++) {
+        double mean = 0;
+        for (int64_t i = 0; i < images; i++) mean += (double)means[(size_t)i * n + d] / (double)images;
+        for (int64_t i = 0; i < images; i++) centred[(size_t)i * n + d] = (double)means[(size_t)i * n + d] - mean;
+    }
+}
+
+ij_status ij_image_spectrum(const float *within, const float *means, int64_t images, int64_t patches, int n, double *eigenvalues,
+                            ij_image_stats *stats, ij_error *err) {
+    size_t size = (size_t)n;
+    double *memory, between = 0, total = 0;
+    *stats = (ij_image_stats){NAN, NAN, NAN};
+    IJ_TRY(ij_alloc(&memory, 2 * (int64_t)n * n + images * n, sizeof *memory, "spectrum of the features", err));
+    double *w = memory, *all = w + size * size, *centred = all + size * size;
+    centre(means, images, size, centred);
+    for (size_t i = 0; i < size; i++)
+        for (size_t j = 0; j < size; j++) {
+            double b = 0;
+            for (int64_t k = 0; k < images; k++) b += centred[(size_t)k * size + i] * centred[(size_t)k * size + j] / (double)images;
+            w[i * size + j] = (double)within[i * size + j] / (double)(images * patches);
+            all[i * size + j] = w[i * size + j] + b;
+            if (i == j) between += b, total += all[i * size + j];
+        }
+    ij_status status = ij_eigenvalues(all, n, eigenvalues, err);
+    if (status == IJ_OK) qsort(eigenvalues, size, sizeof *eigenvalues, descending);
+    for (int i = 0; i < n && status == IJ_OK; i++) eigenvalues[i] = fmax(eigenvalues[i], 0);
+    if (status == IJ_OK && total > 0) {
+        stats->image_share = between / total, stats->top_share = eigenvalues[0] / total;
+        status = lidar(w, centred, images, size, IJ_LIDAR_RIDGE * total / n, &stats->lidar, err);
+    }
+    free(memory);
+    return status;
+}
+
+int ij_spectrum_points(int n, int at[IJ_SPECTRUM_POINTS]) {
+    int count = n < IJ_SPECTRUM_POINTS ? n : IJ_SPECTRUM_POINTS;
+    for (int i = 0, last = 0; i < count; i++) {
+        int point = n <= IJ_SPECTRUM_POINTS ? i + 1 : (int)lround(pow(n, (double)i / (count - 1)));
+        int most = n - (count - 1 - i);
+        at[i] = last = point <= last ? last + 1 : point > most ? most : point;
+    }
+    return count;
+}

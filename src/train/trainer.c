@@ -144,9 +144,10 @@ static ij_status open_model(ij_trainer *t, ij_error *err) {
                          .accumulation = c->accumulation,
                          .loss = c->loss,
                          .pixel_bytes = (ij_loader_max_bytes(t->loader) + 15) / 16 * 16,
-                         .vicreg = c->regularizer == IJ_REGULARIZER_VICREG,
-                         .vicreg_weight = c->regularizer_weight,
-                         .vicreg_covariance = c->regularizer_covariance,
+                         .regularizer = c->regularizer,
+                         .regularizer_weight = c->regularizer_weight,
+                         .regularizer_covariance = c->regularizer_covariance,
+                         .regularizer_directions = c->regularizer_directions,
                          .profile = t->options.profile};
     memcpy(desc.mean, c->mean, sizeof desc.mean);
     memcpy(desc.std, c->std, sizeof desc.std);
@@ -156,9 +157,9 @@ static ij_status open_model(ij_trainer *t, ij_error *err) {
         say(t, "checking the matrix engines (a driver that compiles these kernels for the first time takes a while)");
     IJ_TRY(ij_precision_resolve(t->device, c->precision, &desc.element, why, sizeof why, err));
     say(t, "precision: %s", why);
-    if (desc.vicreg && c->batch < 2)
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "optimization.regularizer: vicreg compares images of a batch, data.batch_size is %d",
-                       c->batch);
+    if (desc.regularizer && c->batch < 2)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "optimization.regularizer: %s compares images of a batch, data.batch_size is %d",
+                       ij_regularizer_names[c->regularizer], c->batch);
     IJ_TRY(ij_alloc(&t->images, c->batch, sizeof *t->images, "batch", err));
     IJ_TRY(ij_weights_create(t->device, &c->model, IJ_KEEP_TRAINING, &t->weights, err));
     IJ_TRY(ij_jepa_plan(t->device, &desc, t->weights, &t->jepa, err)); /* before anything is allocated */
@@ -366,11 +367,45 @@ static void update_rate(ij_trainer *t) {
     t->progress.seconds_left = (double)(t->steps - t->pending_step - 1) / rate;
 }
 
+/* The look as an event; its fields are listed in io/runlog.h. */
+static ij_status log_look(ij_trainer *t, const ij_monitor_sample *s, const char *verdict, ij_error *err) {
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"loss", s->loss},
+                   {"regularizer", t->progress.result.regularizer},
+                   {"trivial_loss", s->trivial_loss},
+                   {"rankme_target", s->rankme_target},
+                   {"rankme_prediction", s->rankme_prediction},
+                   {"lidar_target", s->lidar_target},
+                   {"image_share_target", s->image_share_target},
+                   {"top_share_target", s->top_share_target},
+                   {"cosine_target", s->cosine_target},
+                   {"cosine_prediction", s->cosine_prediction},
+                   {"position_variance_target", s->position_variance_target},
+                   {"position_variance_prediction", s->position_variance_prediction},
+                   {"ema_distance", s->ema_distance}};
+    if (!t->log) return IJ_OK;
+    ij_json *event = ij_runlog_event(t->log, "look");
+    ij_json_key(event, "step"), ij_json_integer(event, t->pending_step + 1);
+    for (int i = 0; i < IJ_COUNT(numbers); i++) ij_json_key(event, numbers[i].key), ij_json_number(event, numbers[i].value);
+    ij_json_key(event, "spectrum_at"), ij_json_open(event, '[');
+    for (int i = 0; i < s->spectrum_count; i++) ij_json_integer(event, s->spectrum_at[i]);
+    ij_json_close(event, ']');
+    ij_json_key(event, "spectrum_target"), ij_json_open(event, '[');
+    for (int i = 0; i < s->spectrum_count; i++) ij_json_number(event, s->spectrum_target[i]);
+    ij_json_close(event, ']');
+    ij_json_key(event, "verdict"), ij_json_string(event, verdict);
+    ij_json_key(event, "reason"), ij_json_string(event, t->reason);
+    return ij_runlog_event_end(t->log, err);
+}
+
 static ij_status read_monitor(ij_trainer *t, ij_monitor_sample *sample, ij_error *err) {
     IJ_TRY(ij_monitor_read(t->monitor, sample, err));
     ij_verdict verdict = ij_monitor_judge(t->monitor, t->pending_step, sample, t->reason, sizeof t->reason);
     const char *name = ij_verdict_name(verdict);
     t->progress.trivial_loss = sample->trivial_loss;
+    IJ_TRY(log_look(t, sample, name, err));
     if (strcmp(name, t->progress.verdict) != 0 && t->log) {
         ij_json *event = ij_runlog_event(t->log, "verdict");
         ij_json_key(event, "step"), ij_json_integer(event, t->pending_step + 1);

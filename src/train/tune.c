@@ -17,7 +17,8 @@ static ij_status rehearse(gpu_device *device, const ij_train_config *c, gpu_elem
                          .accumulation = c->accumulation,
                          .element = element,
                          .loss = c->loss,
-                         .vicreg = c->regularizer == IJ_REGULARIZER_VICREG};
+                         .regularizer = c->regularizer,
+                         .regularizer_directions = c->regularizer_directions};
     ij_weights *weights = NULL;
     ij_jepa *jepa = NULL;
     ij_status status = ij_weights_create(device, &c->model, IJ_KEEP_TRAINING, &weights, err);

@@ -1,4 +1,4 @@
-/* From the monitor's numbers to a verdict.      layer: train; uses: nothing below
+/* From the monitor's numbers to a verdict.      layer: train; uses: base
  *
  * The question is whether the representation is still about the image. Signs, as medians of the last VERDICT_WINDOW looks:
  *   rank      RankMe of the targets' patches against the first look's. Its fall is collapse of either kind.
@@ -24,6 +24,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "train/spectrum.h"
+
 typedef enum ij_verdict { IJ_VERDICT_HEALTHY, IJ_VERDICT_WARNING, IJ_VERDICT_COLLAPSED } ij_verdict;
 const char *ij_verdict_name(ij_verdict verdict); /* "healthy", "warning", "collapsed" */
 
@@ -33,6 +35,12 @@ typedef struct ij_monitor_sample {
     double rankme_target, rankme_prediction;
     double cosine_target, cosine_prediction;                       /* mean pairwise cosine of images' means */
     double position_variance_target, position_variance_prediction; /* across images at the same position, as a part of the total */
+    /* Not judged: */
+    double lidar_target, image_share_target, top_share_target; /* train/spectrum.h */
+    double ema_distance;                                       /* |encoder - target encoder| / |encoder|, over all weights */
+    int spectrum_count;
+    int spectrum_at[IJ_SPECTRUM_POINTS];        /* which eigenvalues of the targets' covariance, from 1 on */
+    double spectrum_target[IJ_SPECTRUM_POINTS]; /* these */
 } ij_monitor_sample;
 
 #define VERDICT_WINDOW 3

@@ -24,6 +24,11 @@ void ref_position_stats(const double *x, double *mean, double *stats, int64_t im
     stats[0] = within, stats[1] = between, stats[2] = within + between, stats[3] = trivial;
 }
 
+void ref_centre_images(const double *x, const double *mean, double *y, int64_t images, int64_t patches, int64_t dim) {
+    for (int64_t r = 0; r < images * patches; r++)
+        for (int64_t d = 0; d < dim; d++) y[r * dim + d] = x[r * dim + d] - mean[r / patches * dim + d];
+}
+
 /* Pair by pair, as it is defined. */
 double ref_cosine_stats(const double *x, int64_t rows, int64_t dim) {
     double sum = 0;

@@ -11,6 +11,12 @@ struct reduce_norm ref_norm(const double *const *arrays, const int64_t *counts, 
     return (struct reduce_norm){(float)sqrt(sum), (float)sum, 1, 0};
 }
 
+void ref_distance(const double *a, const double *b, int64_t count, double out[4]) {
+    double difference = 0, squares = 0;
+    for (int64_t i = 0; i < count; i++) difference += (a[i] - b[i]) * (a[i] - b[i]), squares += a[i] * a[i];
+    out[0] = squares > 0 ? sqrt(difference / squares) : 0, out[1] = difference, out[2] = squares, out[3] = 0;
+}
+
 void ref_mean_rows(const double *x, const uint32_t *offsets, double *pooled, int64_t sequences, int64_t dim) {
     for (int64_t s = 0; s < sequences; s++)
         for (int64_t d = 0; d < dim; d++) {
