@@ -111,6 +111,7 @@ typedef struct ijepa_progress {
     const char *verdict;           /* "healthy", "warning", "collapsed", or "" before the first look */
     const char *reason;            /* of the verdict, a sentence */
     int64_t damaged_images, skipped_steps;
+    bool collapsed;                /* finished early: logging.on_collapse is stop, and the verdict "collapsed" */
 } ijepa_progress;
 
 typedef struct ijepa_trainer ijepa_trainer;

@@ -83,7 +83,8 @@ ijepa_status ijepa_trainer_step(ijepa_trainer *trainer, ijepa_progress *progress
                                      .verdict = p.verdict,
                                      .reason = p.reason,
                                      .damaged_images = p.damaged_images,
-                                     .skipped_steps = p.skipped_steps};
+                                     .skipped_steps = p.skipped_steps,
+                                     .collapsed = p.collapsed};
     return api_result(status, &ours, err);
 }
 

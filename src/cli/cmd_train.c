@@ -98,7 +98,7 @@ static void show(display *d, const ijepa_progress *p, bool last) {
 /* ---- the run ---- */
 
 typedef struct request {
-    const char *config, *data, *out, *checkpoint, *precision;
+    const char *config, *data, *out, *checkpoint, *precision, *on_collapse;
     cli_texts assignments;
     int64_t steps, seed;
     bool resume, overwrite, quiet, print_config, no_files, no_tune;
@@ -113,6 +113,7 @@ static ijepa_status make_config(const request *r, ijepa_config **out, ijepa_erro
     if (status != IJEPA_OK) return status;
     if (r->data) status = cli_config_text(*out, "data.path", r->data, err);
     if (r->out && status == IJEPA_OK) status = cli_config_text(*out, "logging.folder", r->out, err);
+    if (r->on_collapse && status == IJEPA_OK) status = cli_config_text(*out, "logging.on_collapse", r->on_collapse, err);
     if (r->precision && status == IJEPA_OK) status = cli_config_text(*out, "meta.precision", r->precision, err);
     if (r->steps >= 0 && status == IJEPA_OK)
         snprintf(number, sizeof number, "optimization.steps=%lld", (long long)r->steps), status = ijepa_config_set(*out, number, err);
@@ -166,6 +167,11 @@ static int train(const request *r, ijepa_config *config, const ijepa_device_opti
         code = cli_fail(&err);
     } else if (!finished) {
         code = stopped(trainer, r, &d, &progress);
+    } else if (progress.collapsed) {
+        close_line(&d);
+        fprintf(stderr, "ijepa: collapsed, stopped after step %lld%s: %s\n", (long long)progress.step,
+                r->no_files ? "" : "; a checkpoint is saved", progress.reason);
+        code = CLI_COLLAPSED;
     }
     ijepa_trainer_close(trainer);
     if (r->no_files) return code;
@@ -212,6 +218,8 @@ static int run(const cli_environment *environment, int argc, char **argv) {
         {"--overwrite", NULL, "replace a run that the folder holds", "refuse", CLI_FLAG, &r.overwrite, 0},
         {"--no-files", NULL, "write nothing", NULL, CLI_FLAG, &r.no_files, 0},
         {"--precision", "P", "of matrix products: auto, f32, f16, bf16", "meta.precision: auto", CLI_TEXT, &r.precision, 0},
+        {"--on-collapse", "WHAT", "when the verdict is collapsed: warn, stop, backoff", "logging.on_collapse: warn", CLI_TEXT,
+         &r.on_collapse, 0},
         {"--no-tune", NULL, "do not time kernels on this GPU's first run; take their defaults", NULL, CLI_FLAG, &r.no_tune, 0},
         {"--print-config", NULL, "print the effective configuration and stop", NULL, CLI_FLAG, &r.print_config, 0},
         {"--quiet", NULL, "print errors only", NULL, CLI_FLAG, &r.quiet, 0},
@@ -235,7 +243,9 @@ const cli_command cmd_train = {
     .operands = "[CONFIG.yaml]",
     .operands_max = 1,
     .notes = "A run folder holds config.yaml, log.csv, events.jsonl, checkpoints/ and loss.png. Ctrl-C finishes the step and saves;\n"
-             "a second one ends at once. A resumed run continues bit for bit.\n",
+             "a second one ends at once. A resumed run continues bit for bit.\n"
+             "--on-collapse stop saves a checkpoint and ends with exit code 3; backoff halves the learning rate and 1 - momentum, at most\n"
+             "three times, six looks of the monitor apart.\n",
     .examples = "  ijepa train samples/configs/fashion-mnist.yaml --out runs/fashion\n"
                 "  ijepa train samples/configs/photos.yaml --data PHOTOS --out runs/photos --set data.batch_size=32\n"
                 "  ijepa train --resume --out runs/photos\n",

@@ -8,6 +8,7 @@ static const char *const loss_names[] = {"smooth_l1", "l2", "l1"};
 static const char *const targets_names[] = {"latent", "pixels"}, *const target_mask_names[] = {"output", "input"};
 const char *const ij_regularizer_names[] = {"none", "vicreg", "sigreg"};
 #define SIGREG_WEIGHT 0.003
+static const char *const on_collapse_names[] = {"warn", "stop", "backoff"};
 static const char *const mask_names[] = {"multiblock", "official", "random", "block", "rasterized"};
 
 void ij_train_config_defaults(ij_train_config *c) {
@@ -211,6 +212,11 @@ static ij_status read_run(reader *r, ij_train_config *c) {
     IJ_TRY(ij_config_text_integer(r->text, "logging.checkpoint_every", 0, INT64_MAX, &c->checkpoint_every, r->err));
     IJ_TRY(ij_config_text_integer(r->text, "logging.monitor_every", 0, INT64_MAX, &c->monitor_every, r->err));
     IJ_TRY(integer(r, "logging.keep", 0, 1000000, &c->keep));
+    int on_collapse = (int)c->on_collapse;
+    IJ_TRY(ij_config_text_choice(r->text, "logging.on_collapse", on_collapse_names, IJ_COUNT(on_collapse_names), &on_collapse, r->err));
+    c->on_collapse = (ij_on_collapse)on_collapse;
+    IJ_TRY(ij_config_text_integer(r->text, "optimization.backoffs", 0, 60, &c->schedule.backoffs, r->err));
+    IJ_TRY(ij_config_text_integer(r->text, "optimization.backoff_since", 0, INT64_MAX, &c->schedule.backoff_since, r->err));
     return ij_config_text_integer(r->text, "optimization.steps", 0, INT64_MAX, &c->schedule.steps, r->err);
 }
 
@@ -289,6 +295,9 @@ static const char *const known_keys[] = {
     "logging.checkpoint_every",
     "logging.monitor_every",
     "logging.keep",
+    "logging.on_collapse",
+    "optimization.backoffs",
+    "optimization.backoff_since",
 };
 
 ij_status ij_train_config_read(ij_config_text *text, ij_train_config *config, char *notes, size_t notes_bytes, ij_error *err) {
@@ -401,5 +410,8 @@ ij_status ij_train_config_write(const ij_train_config *c, ij_config_text *out, i
     INTEGER("logging.checkpoint_every", c->checkpoint_every);
     INTEGER("logging.monitor_every", c->monitor_every);
     INTEGER("logging.keep", c->keep);
+    TEXT("logging.on_collapse", on_collapse_names[c->on_collapse]);
+    INTEGER("optimization.backoffs", s->backoffs);
+    INTEGER("optimization.backoff_since", s->backoff_since);
     return IJ_OK;
 }

@@ -19,6 +19,9 @@
 
 extern const char *const ij_regularizer_names[]; /* by ij_regularizer: "none", "vicreg", "sigreg" */
 
+/* What a run does when the verdict is "collapsed" (train/trainer.h). */
+typedef enum ij_on_collapse { IJ_ON_COLLAPSE_WARN, IJ_ON_COLLAPSE_STOP, IJ_ON_COLLAPSE_BACKOFF } ij_on_collapse;
+
 typedef struct ij_train_config {
     char model_name[32];
     ij_model_config model;
@@ -45,7 +48,8 @@ typedef struct ij_train_config {
     char folder[4096];
     int64_t checkpoint_every; /* steps [0: an epoch] */
     int64_t monitor_every;    /* steps; 0 turns the monitor off */
-    int keep;                 /* newest checkpoints kept; 0: all */
+    ij_on_collapse on_collapse;
+    int keep; /* newest checkpoints kept; 0: all */
 } ij_train_config;
 
 /* Defaults of every field. */

@@ -16,6 +16,9 @@ typedef struct ij_schedule {
     double ipe_scale;
     int64_t epochs, steps_per_epoch;
     int64_t steps; /* length of the schedules in place of epochs x steps_per_epoch [0: that] */
+    /* Backing off (not in the released code): each time, the learning rate and 1 - momentum are halved for good. */
+    int64_t backoffs;      /* how often so far [0] */
+    int64_t backoff_since; /* first step that the last of them holds for */
 } ij_schedule;
 
 /* Linear warm-up from start_lr to lr, then cosine to final_lr (Assran et al. 2023, appendix A.1; released configuration). */

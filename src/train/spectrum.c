@@ -141,7 +141,7 @@ static double effective_number(const double *values, int64_t count) {
     for (int64_t i = 0; i < count; i++) total += fmax(values[i], 0);
     for (int64_t i = 0; i < count; i++)
         if (values[i] > 0) entropy -= values[i] / total * log(values[i] / total);
-    return exp(entropy);
+    return total > 0 ? exp(entropy) : 0;
 }
 
 /* The eigenvalues of (W + d I)^-1 B are those of the small matrix X X^T / images, X [images, n] = centred L^-T. */

@@ -23,7 +23,7 @@ ij_status ij_rankme(const float *gram, int n, double *rank, ij_error *err);
  *   covariance of all features = B + W */
 typedef struct ij_image_stats {
     double image_share; /* trace B / trace (B + W); NaN where that is 0. 0: all images have the same mean */
-    double lidar;       /* see ij_image_spectrum; NaN likewise */
+    double lidar;       /* see ij_image_spectrum; 0: all images have the same mean; NaN likewise */
     double top_share;   /* largest eigenvalue of B + W / their sum; NaN likewise */
 } ij_image_stats;
 

@@ -308,6 +308,7 @@ static ij_status resume(ij_trainer *t, ij_error *err) {
                        "%s was written with %" PRId64 " steps an epoch, this configuration and its data give %" PRId64, path,
                        stored.schedule.steps_per_epoch, t->config.schedule.steps_per_epoch);
     IJ_TRY(ij_checkpoint_read(path, t->weights, err));
+    t->config.schedule.backoffs = stored.schedule.backoffs, t->config.schedule.backoff_since = stored.schedule.backoff_since;
     say(t, "resumed from %s, step %" PRId64, path, t->step);
     return IJ_OK;
 }
@@ -400,6 +401,41 @@ static ij_status log_look(ij_trainer *t, const ij_monitor_sample *s, const char 
     return ij_runlog_event_end(t->log, err);
 }
 
+static ij_status stop_for_collapse(ij_trainer *t, ij_error *err) {
+    t->progress.collapsed = true;
+    if (!t->log) return IJ_OK;
+    ij_json *event = ij_runlog_event(t->log, "stopped");
+    ij_json_key(event, "step"), ij_json_integer(event, t->pending_step + 1);
+    ij_json_key(event, "reason"), ij_json_string(event, t->reason);
+    return ij_runlog_event_end(t->log, err);
+}
+
+static ij_status back_off(ij_trainer *t, ij_error *err) {
+    ij_schedule *s = &t->config.schedule;
+    if (s->backoffs >= IJ_BACKOFFS_MAX) return IJ_OK;
+    if (s->backoffs > 0 && t->pending_step < s->backoff_since + IJ_BACKOFF_LOOKS * t->config.monitor_every) return IJ_OK;
+    s->backoffs++;
+    s->backoff_since = t->pending_step + 2;
+    double factor = ldexp(1, -(int)s->backoffs);
+    say(t, "step %" PRId64 ": backing off, %" PRId64 " of %d: learning rate and 1 - momentum x %g from step %" PRId64 " on",
+        t->pending_step + 1, s->backoffs, IJ_BACKOFFS_MAX, factor, s->backoff_since + 1);
+    if (!t->log) return IJ_OK;
+    ij_json *event = ij_runlog_event(t->log, "backoff");
+    ij_json_key(event, "step"), ij_json_integer(event, t->pending_step + 1);
+    ij_json_key(event, "count"), ij_json_integer(event, s->backoffs);
+    ij_json_key(event, "most"), ij_json_integer(event, IJ_BACKOFFS_MAX);
+    ij_json_key(event, "lr_factor"), ij_json_number(event, factor);
+    ij_json_key(event, "ema_factor"), ij_json_number(event, factor);
+    ij_json_key(event, "reason"), ij_json_string(event, t->reason);
+    return ij_runlog_event_end(t->log, err);
+}
+
+static ij_status react(ij_trainer *t, ij_verdict verdict, ij_error *err) {
+    if (verdict != IJ_VERDICT_COLLAPSED) return IJ_OK;
+    if (t->config.on_collapse == IJ_ON_COLLAPSE_STOP) return stop_for_collapse(t, err);
+    return t->config.on_collapse == IJ_ON_COLLAPSE_BACKOFF ? back_off(t, err) : IJ_OK;
+}
+
 static ij_status read_monitor(ij_trainer *t, ij_monitor_sample *sample, ij_error *err) {
     IJ_TRY(ij_monitor_read(t->monitor, sample, err));
     ij_verdict verdict = ij_monitor_judge(t->monitor, t->pending_step, sample, t->reason, sizeof t->reason);
@@ -415,7 +451,7 @@ static ij_status read_monitor(ij_trainer *t, ij_monitor_sample *sample, ij_error
     }
     t->progress.verdict = name;
     t->progress.reason = t->reason;
-    return IJ_OK;
+    return react(t, verdict, err);
 }
 
 static ij_status log_row(ij_trainer *t, const ij_monitor_sample *m, double seconds, ij_error *err) {
@@ -541,10 +577,11 @@ ij_status ij_trainer_step(ij_trainer *t, ij_progress *progress, bool *finished, 
     if (t->step < t->steps) {
         IJ_TRY(queue_step(t, err));
         int64_t every = t->config.checkpoint_every > 0 ? t->config.checkpoint_every : t->config.schedule.steps_per_epoch;
-        if (t->step == t->steps) IJ_TRY(collect(t, err));
-        if (!t->options.no_files && (t->step % every == 0 || t->step == t->steps)) IJ_TRY(ij_trainer_save(t, NULL, err));
+        bool last = t->step == t->steps || t->progress.collapsed;
+        if (last) IJ_TRY(collect(t, err));
+        if (!t->options.no_files && (t->step % every == 0 || last)) IJ_TRY(ij_trainer_save(t, NULL, err));
     }
-    *finished = t->step >= t->steps;
+    *finished = t->step >= t->steps || t->progress.collapsed;
     *progress = t->progress;
     return IJ_OK;
 }

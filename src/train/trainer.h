@@ -1,13 +1,23 @@
 /* The training loop's body: data in, steps out, checkpoints, log, collapse monitor.      layer: train; uses: base, io, data, gpu, ops, model
  *
  * States: open -> stepping -> finished. A trainer may be saved in any state between two steps. Resuming from that file continues
- * bit for bit: order, crops, masks and schedules depend on (seed, epoch, index, step) only. */
+ * bit for bit: order, crops, masks and schedules depend on (seed, epoch, index, step) only.
+ *
+ * When a look's verdict is "collapsed", logging.on_collapse decides:
+ *   warn     it is said and logged, the run goes on
+ *   stop     the run saves a checkpoint and is finished, progress.collapsed set. A run resumed from there stops at its next such look
+ *   backoff  learning rate and 1 - momentum are halved for good, from the second step after the look on (the next is under way), at most
+ *            IJ_BACKOFFS_MAX times and not within IJ_BACKOFF_LOOKS looks of the last. How often and since when is in the checkpoint's
+ *            configuration (optimization.backoffs, backoff_since), so that a resumed run goes on with the same numbers */
 #ifndef IJ_TRAIN_TRAINER_H
 #define IJ_TRAIN_TRAINER_H
 
 #include "gpu/gpu.h"
 #include "model/jepa.h"
 #include "train/config.h"
+
+#define IJ_BACKOFFS_MAX 3
+#define IJ_BACKOFF_LOOKS 6 /* the verdict's memory: none of the looks of before */
 
 typedef struct ij_trainer ij_trainer;
 
@@ -30,6 +40,7 @@ typedef struct ij_progress {
     double images_per_second, seconds_left;
     const char *verdict, *reason; /* "" before the first look */
     int64_t damaged_images, skipped_steps;
+    bool collapsed; /* the run ended before its time, for on_collapse: stop */
 } ij_progress;
 
 ij_status ij_trainer_open(const ij_train_config *config, const ij_trainer_options *options, ij_trainer **out, ij_error *err);

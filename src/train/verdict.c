@@ -13,6 +13,8 @@
 #define RATIO_OF_COLLAPSE 0.9 /* at which a fallen trivial loss is collapse; learning runs end at .55 to .69 */
 #define RANK_FALLEN 0.5       /* of the first look's; .20 and .41 in the collapsed runs, never below .89 in the others */
 #define RANK_SINKING 0.8
+#define BOTH_RANK 0.7    /* both at once is collapse on its way; learning runs: never below .89 ... */
+#define BOTH_TRIVIAL 0.4 /* ... and .87 */
 #define COSINE_ONE 0.999
 #define COSINE_HIGH 0.95         /* learning runs are below it after 4,800 images */
 #define PREDICTION_VARIANCE 0.01 /* 4e-5 in the first collapsed run, learning runs above .012 from 4,800 images on */
@@ -69,6 +71,14 @@ static signs read_signs(const ij_verdict_history *h) {
 
 /* What the newest window says by itself. */
 static ij_verdict propose(const ij_verdict_history *h, const signs *s, char *reason, size_t bytes) {
+    if (s->trivial < TRIVIAL_GONE && h->first_trivial < TRIVIAL_GONE) {
+        snprintf(
+            reason, bytes,
+            "the pictures of a batch are alike: even the fresh network's targets depended on the position alone (loss %.2g of knowing it); "
+            "look at the data",
+            h->first_trivial);
+        return IJ_VERDICT_COLLAPSED;
+    }
     if (s->trivial < TRIVIAL_GONE) {
         snprintf(reason, bytes, "targets no longer depend on the image: knowing the position alone predicts them with loss %.2g",
                  s->trivial);
@@ -76,6 +86,13 @@ static ij_verdict propose(const ij_verdict_history *h, const signs *s, char *rea
     }
     if (s->two_windows && s->rank_part < RANK_FALLEN) {
         snprintf(reason, bytes, "the targets' rank fell from %.1f to %.1f: features collapse into few directions", h->first_rank, s->rank);
+        return IJ_VERDICT_COLLAPSED;
+    }
+    if (s->two_windows && s->rank_part < BOTH_RANK && s->fallen < BOTH_TRIVIAL) {
+        snprintf(
+            reason, bytes,
+            "the targets' rank fell from %.1f to %.1f, and what differs between images to %.0f %% of the start: features forget the image",
+            h->first_rank, s->rank, 100 * s->fallen);
         return IJ_VERDICT_COLLAPSED;
     }
     if (s->ratio >= RATIO_OF_COLLAPSE && (s->fallen <= TRIVIAL_FALLEN || (s->settled && s->cosine >= COSINE_ONE))) {
