@@ -178,6 +178,12 @@ expect 1 'hint: --resume continues it' train $tiny --out "$work/run"
 expect 0 'resumed from' train --resume --out "$work/run" --steps $steps
 holds 'the log has every step once' test "$(wc -l <"$work/run/log.csv")" = $((steps + 1))
 holds 'the run is drawn' test -s "$work/run/loss.png"
+{ printf '\000\000\010\003\000\000\000\060\000\000\000\020\000\000\000\020'; head -c $((images * 256)) /dev/zero; } >"$work/black-images-idx3-ubyte"
+black="$work/tiny.yaml --data $work/black-images-idx3-ubyte --out $work/black --steps 30 --set logging.monitor_every=1"
+expect 3 'collapsed, stopped after step [0-9]+; a checkpoint is saved: the pictures of a batch are alike' train $black --on-collapse stop
+holds 'a run that collapsed leaves a checkpoint' sh -c "ls '$work'/black/checkpoints/step-*.safetensors"
+expect 0 'backing off, 3 of 3' train $black --overwrite --on-collapse backoff
+expect 1 'on_collapse' train $black --overwrite --on-collapse pray
 expect 0 '' train $tiny --out "$work/run" --overwrite --steps 3 --quiet
 holds 'quiet says nothing' test ! -s "$work/out" -a ! -s "$work/err"
 

@@ -1,7 +1,9 @@
 /* Whole runs on pictures that have nothing to tell apart, and what a run does about collapse. */
 #include "suites.h"
 #include "scratch.h"
+#include "io/npy.h"
 #include "io/safetensors.h"
+#include "model/jepa.h"
 #include "train/config.h"
 #include "train/trainer.h"
 
@@ -163,6 +165,48 @@ START_TEST(test_backoff_schedule) {
 }
 END_TEST
 
+/* For tests/peers_monitor.py: a short run, the tensors that its last look saw beside it. Without $IJEPA_PEER_MONITOR, a folder, and
+ * $IJEPA_PEER_PICTURES, an IDX file, there is no such test. */
+static void export_matrix(const char *folder, const char *name, gpu_device *device, gpu_tensor from, int64_t rows, int64_t columns) {
+    ij_error err = {0};
+    char path[4096];
+    float *values = malloc((size_t)(rows * columns) * sizeof *values);
+    snprintf(path, sizeof path, "%s/%s.npy", folder, name);
+    CHECK_OK(op_read_floats(device, from, rows, columns, values, &err));
+    CHECK_OK(ij_npy_write(path, IJ_NPY_F32, 2, (int64_t[]){rows, columns}, values, &err));
+    free(values);
+}
+
+START_TEST(test_peers_monitor) {
+    enum { STEPS = 20, BATCH = 16 };
+    const char *folder = getenv("IJEPA_PEER_MONITOR");
+    ij_error err = {0};
+    ij_trainer *trainer;
+    scratch_begin();
+    ij_train_config c = config_of("run", IJ_ON_COLLAPSE_WARN, STEPS);
+    snprintf(c.data_path, sizeof c.data_path, "%s", getenv("IJEPA_PEER_PICTURES"));
+    snprintf(c.folder, sizeof c.folder, "%s/run", folder);
+    c.batch = BATCH, c.checkpoint_every = 1, c.model.dim = 32, c.model.hidden = 128, c.schedule.epochs = 1;
+    open_trainer(&c, false, &trainer);
+    ck_assert_int_eq(make_steps(trainer, STEPS).step, STEPS);
+    const ij_jepa *j = ij_trainer_jepa(trainer);
+    uint32_t offsets[BATCH * MASKS_BLOCKS_MAX + 1], count = (uint32_t)(BATCH * j->desc.masks.blocks);
+    CHECK_OK(gpu_read(j->device, j->masks.tgt_offsets, 0, offsets, 4 * ((uint64_t)count + 1), &err));
+    int64_t rows = offsets[count];
+    export_matrix(folder, "features", j->device, j->target_saved.y, BATCH * ij_patches(&j->desc.model), c.model.dim);
+    export_matrix(folder, "targets", j->device, j->targets, rows, c.model.dim);
+    export_matrix(folder, "predictions", j->device, j->predictions, rows, c.model.dim);
+    int32_t *place = malloc((size_t)rows * 4);
+    char path[4096];
+    snprintf(path, sizeof path, "%s/place.npy", folder);
+    CHECK_OK(gpu_read(j->device, j->masks.tgt_rows, 0, place, 4 * (uint64_t)rows, &err));
+    CHECK_OK(ij_npy_write(path, IJ_NPY_I32, 1, (int64_t[]){rows}, place, &err));
+    free(place);
+    close_trainer(trainer);
+    scratch_end();
+}
+END_TEST
+
 Suite *collapse_suite(void) {
     Suite *suite = suite_create("collapse");
     TCase *runs = tcase_create("runs");
@@ -171,6 +215,7 @@ Suite *collapse_suite(void) {
     tcase_add_test(runs, test_constant_pictures_stop_a_run);
     tcase_add_test(runs, test_shades_are_not_collapse);
     tcase_add_test(runs, test_backoff_survives_a_resume);
+    if (getenv("IJEPA_PEER_MONITOR") && getenv("IJEPA_PEER_PICTURES")) tcase_add_test(runs, test_peers_monitor);
     suite_add_tcase(suite, runs);
     return suite;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluators beside independent ones: steps of fine-tuning beside PyTorch; the frozen evaluation (kNN, logistic regression, linear heads)
+# Evaluators beside independent ones: steps of fine-tuning beside PyTorch; the collapse monitor beside NumPy; the frozen evaluation (kNN, logistic regression, linear heads)
 # beside scikit-learn and PyTorch, on pixels of Fashion-MNIST.
 #   tests/test_peers.sh TESTS [FOLDER OF FASHION-MNIST]
 # TESTS is the program ijepa_tests. What a missing package leaves out is said by name.
@@ -15,13 +15,17 @@ IJEPA_PEER_FINETUNE=$work/finetune.safetensors CK_RUN_SUITE=finetune CK_INCLUDE_
 python3 "$(dirname "$0")/peers_finetune.py" "$work/finetune.safetensors"
 
 if ! python3 -c 'import numpy' 2>/dev/null; then
-    echo "skipped: kNN, logistic regression and linear heads, because Python has no numpy"
+    echo "skipped: kNN, logistic regression, linear heads and the monitor, because Python has no numpy"
     exit 0
 fi
 if [ ! -e "$data/train-images-idx3-ubyte.gz" ]; then
-    echo "skipped: kNN, logistic regression and linear heads, because $data has no Fashion-MNIST"
+    echo "skipped: kNN, logistic regression, linear heads and the monitor, because $data has no Fashion-MNIST"
     exit 0
 fi
+mkdir "$work/monitor"
+IJEPA_PEER_MONITOR=$work/monitor IJEPA_PEER_PICTURES=$data/train-images-idx3-ubyte.gz CK_RUN_SUITE=collapse "$tests"
+python3 "$(dirname "$0")/peers_monitor.py" "$work/monitor"
+
 python3 "$peers" make "$work" "$data"
 IJEPA_PEERS=$work CK_RUN_SUITE=peers "$tests"
 python3 "$peers" compare "$work"
