@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Evaluators beside independent ones: steps of fine-tuning beside PyTorch; the collapse monitor beside NumPy; the frozen evaluation (kNN, logistic regression, linear heads)
-# beside scikit-learn and PyTorch, on pixels of Fashion-MNIST.
+# Beside independent ones: steps of fine-tuning beside PyTorch; the collapse monitor beside NumPy; the frozen evaluation (kNN, logistic
+# regression, linear heads) beside scikit-learn and PyTorch, on pixels of Fashion-MNIST.
 #   tests/test_peers.sh TESTS [FOLDER OF FASHION-MNIST]
 # TESTS is the program ijepa_tests. What a missing package leaves out is said by name.
 set -euo pipefail

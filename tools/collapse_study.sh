@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Does the verdict turn before the features do? Small runs on Fashion-MNIST, kNN at every kept checkpoint, one table in Markdown.
-#   tools/collapse_study.sh PROGRAM OUT [STEPS [SEEDS [VARIANTS]]]
+#   tools/collapse_study.sh PROGRAM OUT [STEPS [SEEDS [VARIANTS [EVERY]]]]        EVERY: steps between two kNN [50]
 #   tools/collapse_study.sh build/ijepa study 600 "0 1 2 3 4" "plain vicreg sigreg"
 # Variants: plain, vicreg, sigreg, ema-slow (0.9996), ema-fast (0.9), small-predictor (depth 1, width 16), lr-low (0.0005), backoff, all.
 # Resumable: a run whose knn.csv is complete is not made again. OUT/table.md is rewritten after every run.
@@ -13,7 +13,7 @@ seeds=${4:-0 1 2 3 4}
 variants=${5:-plain vicreg sigreg}
 [ "$variants" = all ] && variants="plain vicreg sigreg ema-slow ema-fast small-predictor lr-low backoff"
 here=$(cd "$(dirname "$0")/.." && pwd)
-every=50
+every=${6:-50}
 mkdir -p "$out"
 
 settings() {
