@@ -132,6 +132,7 @@ static ij_status record(ij_embedder *e, ij_error *err) {
     const ij_model_config *m = &e->desc.model;
     patches_desc patches = {
         .batch = e->desc.batch, .image_h = m->image_height, .image_w = m->image_width, .patch = m->patch_size, .channels = m->channels};
+    patches.bicubic = e->desc.filter == IJ_FILTER_BICUBIC;
     memcpy(patches.mean, e->desc.mean, sizeof patches.mean);
     memcpy(patches.std, e->desc.std, sizeof patches.std);
     IJ_TRY(gpu_program_create(e->device, "embed", false, &e->program, err));
