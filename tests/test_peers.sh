@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluators beside independent ones: steps of fine-tuning beside PyTorch; the frozen evaluation (kNN, logistic regression, linear heads)
+# Evaluators beside independent ones: steps of fine-tuning beside PyTorch; resizing and positions beside PIL, torchvision and PyTorch; the frozen evaluation (kNN, logistic regression, linear heads)
 # beside scikit-learn and PyTorch, on pixels of Fashion-MNIST.
 #   tests/test_peers.sh TESTS [FOLDER OF FASHION-MNIST]
 # TESTS is the program ijepa_tests. What a missing package leaves out is said by name.
@@ -13,6 +13,13 @@ trap 'rm -rf "$work"' EXIT
 
 IJEPA_PEER_FINETUNE=$work/finetune.safetensors CK_RUN_SUITE=finetune CK_INCLUDE_TAGS=recorded "$tests"
 python3 "$(dirname "$0")/peers_finetune.py" "$work/finetune.safetensors"
+
+if python3 -c 'import torchvision, safetensors, PIL' 2>/dev/null; then
+    python3 "$(dirname "$0")/peers_preprocess.py" make "$work/preprocess.safetensors"
+    IJEPA_PEER_PREPROCESS=$work/preprocess.safetensors CK_RUN_SUITE=preprocess CK_RUN_CASE=host "$tests"
+else
+    echo "skipped: resizing and positions, because Python has no torchvision, safetensors or PIL"
+fi
 
 if ! python3 -c 'import numpy' 2>/dev/null; then
     echo "skipped: kNN, logistic regression and linear heads, because Python has no numpy"

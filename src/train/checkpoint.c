@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/safetensors.h"
+#include "model/positions.h"
 #include "ops/optim.h"
 
 #include <dirent.h>
@@ -51,10 +52,11 @@ static ij_status add_tensors(ij_safetensors_writer *writer, const ij_weights *w,
     return IJ_OK;
 }
 
-static ij_status add_positions(ij_safetensors_writer *writer, const ij_model_config *m, float **memory, ij_error *err) {
+static ij_status add_positions(ij_safetensors_writer *writer, const ij_weights *w, const ij_model_config *m, float **memory,
+                               ij_error *err) {
     int64_t patches = ij_patches(m), encoder = patches * m->dim, predictor = patches * m->pred_dim;
     IJ_TRY(ij_alloc(memory, encoder + predictor, 4, "positions", err));
-    ij_positions(ij_grid_height(m), ij_grid_width(m), m->dim, *memory);
+    ij_weights_positions(w, ij_grid_height(m), ij_grid_width(m), *memory);
     ij_positions(ij_grid_height(m), ij_grid_width(m), m->pred_dim, *memory + encoder);
     const int64_t shape[3] = {1, patches, m->dim}, pred_shape[3] = {1, patches, m->pred_dim};
     IJ_TRY(ij_safetensors_add(writer, "encoder.pos_embed", IJ_SAFETENSORS_F32, 3, shape, *memory, err));
@@ -115,7 +117,7 @@ ij_status ij_checkpoint_write(const char *path, const ij_weights *weights, const
     if (status == IJ_OK) status = put_metadata(writer, config, step, err);
     if (status == IJ_OK) status = put_loss_scale(writer, weights, err);
     if (status == IJ_OK) status = add_tensors(writer, weights, sources, err);
-    if (status == IJ_OK) status = add_positions(writer, &config->model, &positions, err);
+    if (status == IJ_OK) status = add_positions(writer, weights, &config->model, &positions, err);
     if (status == IJ_OK)
         status = ij_safetensors_finish(writer, err);
     else
@@ -173,12 +175,33 @@ static ij_status read_slot(const ij_safetensors *file, ij_weights *w, ij_slot sl
     return IJ_OK;
 }
 
+/* Positions that are not the fixed table of the file's grid were stored by whoever made the model, and are kept. */
+static ij_status read_positions(const ij_safetensors *file, const char *path, ij_weights *w, ij_error *err) {
+    const char *name = w->keep == IJ_KEEP_CONTEXT ? "encoder.pos_embed" : "target_encoder.pos_embed";
+    const ij_safetensors_tensor *tensor = ij_safetensors_find(file, name);
+    ij_train_config *config;
+    int64_t step;
+    IJ_TRY(ij_weights_set_positions(w, 0, 0, NULL, err));
+    if (!tensor) return IJ_OK;
+    IJ_TRY(ij_alloc(&config, 1, sizeof *config, "configuration", err));
+    ij_status status = config_of(file, path, config, &step, err);
+    ij_model_config m = config->model;
+    free(config);
+    IJ_TRY(status);
+    const int64_t shape[3] = {1, ij_patches(&m), w->dim};
+    int height = ij_grid_height(&m), width = ij_grid_width(&m);
+    IJ_TRY(ij_safetensors_need(file, name, IJ_SAFETENSORS_F32, 3, shape, &tensor, err));
+    if (ij_positions_fixed(tensor->data, height, width, w->dim)) return IJ_OK;
+    return ij_weights_set_positions(w, height, width, tensor->data, err);
+}
+
 ij_status ij_checkpoint_read(const char *path, ij_weights *weights, ij_error *err) {
     ij_safetensors *file;
     IJ_TRY(ij_safetensors_open(path, &file, err));
     ij_status status = ij_safetensors_verify(file, NULL, err);
     static const ij_slot slots[] = {IJ_SLOT_TARGET, IJ_SLOT_WEIGHT, IJ_SLOT_MOMENT1, IJ_SLOT_MOMENT2};
     for (int i = 0; i < IJ_COUNT(slots) && status == IJ_OK; i++) status = read_slot(file, weights, slots[i], err);
+    if (status == IJ_OK) status = read_positions(file, path, weights, err);
     if (status == IJ_OK && weights->keep == IJ_KEEP_TRAINING) status = read_loss_scale(file, path, weights, err);
     if (status == IJ_OK) status = ij_weights_round(weights, err);
     ij_safetensors_close(file);

@@ -307,6 +307,7 @@ static ij_status resume(ij_trainer *t, ij_error *err) {
                        "%s was written with %" PRId64 " steps an epoch, this configuration and its data give %" PRId64, path,
                        stored.schedule.steps_per_epoch, t->config.schedule.steps_per_epoch);
     IJ_TRY(ij_checkpoint_read(path, t->weights, err));
+    IJ_TRY(ij_jepa_take_positions(t->jepa, err));
     say(t, "resumed from %s, step %" PRId64, path, t->step);
     return IJ_OK;
 }
