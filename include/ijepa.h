@@ -155,7 +155,7 @@ typedef struct ijepa_model_options {
     int batch;             /* pictures encoded at once; one that is not full costs what its pictures cost [32] */
     const char *precision; /* of matrix products: "f32", "f16", "bf16", "auto" [f32] */
     int height, width;     /* as in ijepa_embed_options, and so are these: */
-    const char *resize, *filter, *resampler;
+    const char *resize, *filter, *resampler, *positions;
 } ijepa_model_options;
 
 /* Opens a run folder (its newest checkpoint) or a checkpoint file. options may be NULL. */
@@ -194,6 +194,8 @@ typedef struct ijepa_embed_options {
     const char *filter;    /* "bilinear", "bicubic"; stretched when shrinking (antialias) [as the model file says, else bilinear] */
     const char *resampler; /* "device": floats, as in training; 8 bits: "pil", bit for bit Image.resize; "torchvision", resize of uint8
                             * tensors with antialias [as the model file says, else device] */
+    const char *positions; /* "fixed": sine and cosine at any size; "interpolated": those of the trained size, bicubically, as transformers does
+                            * [those that the model file stores, interpolated at other sizes; else fixed] */
     int batch;             /* images encoded at once [32] */
     void (*progress)(void *user, const char *what, int64_t done, int64_t total);
     bool (*stop)(void *user); /* asked before each batch; true ends the call with IJEPA_ERROR_STOPPED [never] */

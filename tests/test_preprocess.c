@@ -172,6 +172,16 @@ START_TEST(test_stored_positions) {
     ij_weights_positions(&w, 2, 3, other);
     ij_positions_interpolate(rows, 3, 4, 8, 2, 3, wanted);
     ck_assert_int_eq(memcmp(other, wanted, sizeof wanted), 0);
+    const ij_model_config trained = {.image_height = 6, .image_width = 8, .patch_size = 2},
+                          now = {.image_height = 4, .image_width = 6, .patch_size = 2};
+    CHECK_OK(ij_weights_choose_positions(&w, "fixed", &trained, &now, &err));
+    CHECK_OK(ij_weights_choose_positions(&w, "interpolated", &trained, &trained, &err)); /* nothing to interpolate */
+    ck_assert_ptr_null(w.positions);
+    CHECK_OK(ij_weights_choose_positions(&w, "interpolated", &trained, &now, &err));
+    ij_weights_positions(&w, 2, 3, other);
+    ij_positions_interpolate(fixed, 3, 4, 8, 2, 3, wanted);
+    ck_assert_int_eq(memcmp(other, wanted, sizeof wanted), 0);
+    CHECK_FAILS(ij_weights_choose_positions(&w, "learned", &trained, &now, &err), IJ_ERROR_ARGUMENT);
     CHECK_OK(ij_weights_set_positions(&w, 0, 0, NULL, &err));
     ij_weights_positions(&w, 3, 4, out);
     ck_assert_int_eq(memcmp(out, fixed, sizeof fixed), 0);

@@ -30,6 +30,7 @@ static ij_status convert(const ijepa_embed_options *from, ij_embed_data_options 
                                   .resize = from->resize,
                                   .filter = from->filter,
                                   .resampler = from->resampler,
+                                  .positions = from->positions,
                                   .whole = from->whole,
                                   .batch = from->batch,
                                   .progress = from->progress,

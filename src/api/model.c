@@ -4,6 +4,7 @@
 #include "data/preprocess.h"
 #include "io/image.h"
 #include "model/embed.h"
+#include "model/positions.h"
 #include "train/checkpoint.h"
 
 #include <stdio.h>
@@ -64,8 +65,7 @@ static ij_status open_encoder(ijepa_model *m, const char *checkpoint, const gpu_
     IJ_TRY(ij_weights_create(m->device, &c->model, IJ_KEEP_TARGET, &m->weights, err));
     IJ_TRY(ij_weights_keep_half(m->weights, element, err));
     IJ_TRY(ij_weights_commit(m->weights, err));
-    IJ_TRY(ij_checkpoint_read(checkpoint, m->weights, err));
-    return need_embedder(m, IJ_EMBED_LAST, err);
+    return ij_checkpoint_read(checkpoint, m->weights, err);
 }
 
 static ij_status open_model(ijepa_model *m, const char *path, const ijepa_model_options *options, ij_error *err) {
@@ -77,9 +77,12 @@ static ij_status open_model(ijepa_model *m, const char *path, const ijepa_model_
     gpu_device_desc desc = api_device_desc(&options->device);
     ij_preprocess_wish wish = {options->resize, options->filter, options->resampler, options->height, options->width};
     IJ_TRY(ij_preprocess_settle(&m->config.preprocess, &wish, c->image_height, c->image_width, &m->preprocess, err));
+    const ij_model_config trained = *c;
     c->image_height = m->preprocess.height, c->image_width = m->preprocess.width;
     IJ_TRY(ij_model_check(c, err));
     IJ_TRY(open_encoder(m, checkpoint, &desc, err));
+    IJ_TRY(ij_weights_choose_positions(m->weights, options->positions, &trained, c, err));
+    IJ_TRY(need_embedder(m, IJ_EMBED_LAST, err));
     m->info = (ijepa_model_info){.image_height = c->image_height,
                                  .image_width = c->image_width,
                                  .channels = c->channels,

@@ -140,7 +140,7 @@ static int embed(char **words, int count, const ijepa_embed_options *options, bo
 static int run(const cli_environment *environment, int argc, char **argv) {
     cli_common common = {0};
     const char *out = NULL, *layers = NULL, *encoder = NULL, *size = NULL, *precision = NULL;
-    const char *resize = NULL, *filter = NULL, *resampler = NULL;
+    const char *resize = NULL, *filter = NULL, *resampler = NULL, *positions = NULL;
     bool patches = false, whole = false;
     int64_t batch = 0;
     const cli_option options[] = {
@@ -155,6 +155,8 @@ static int run(const cli_environment *environment, int argc, char **argv) {
          CLI_TEXT, &resize, 0},
         {"--filter", "F", "bilinear or bicubic", "model file", CLI_TEXT, &filter, 0},
         {"--resampler", "R", "device: floats; 8 bits as pil or torchvision has them", "model file", CLI_TEXT, &resampler, 0},
+        {"--positions", "P", "at another size: fixed, or interpolated as transformers does", "as stored, else fixed", CLI_TEXT, &positions,
+         0},
         {"--batch", "N", "images encoded at once", "32", CLI_INTEGER, &batch, 1},
         {"--precision", "P", "of matrix products: auto, f32, f16, bf16", "auto", CLI_TEXT, &precision, 0},
         CLI_OPTION_DEVICE(common),
@@ -175,6 +177,7 @@ static int run(const cli_environment *environment, int argc, char **argv) {
                                .resize = resize,
                                .filter = filter,
                                .resampler = resampler,
+                               .positions = positions,
                                .batch = (int)batch,
                                .progress = on_progress,
                                .stop = must_stop,

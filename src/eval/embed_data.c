@@ -2,6 +2,7 @@
 #include "eval/embed_data.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "model/positions.h"
 #include "train/checkpoint.h"
 
 #include <limits.h>
@@ -17,6 +18,7 @@
 typedef struct embedding {
     const ij_embed_data_options *options;
     ij_preprocess preprocess;
+    ij_model_config trained;
     ij_train_config config; /* image size: what was asked for */
     char checkpoint[4600];
     char model_place[PATH_MAX], data_place[PATH_MAX]; /* for the file */
@@ -72,6 +74,7 @@ static ij_status open_encoder(embedding *e, ij_embed_data_result *result, ij_err
     IJ_TRY(ij_weights_keep_half(e->weights, element, err));
     IJ_TRY(ij_weights_commit(e->weights, err));
     IJ_TRY(ij_checkpoint_read(e->checkpoint, e->weights, err));
+    IJ_TRY(ij_weights_choose_positions(e->weights, o->positions, &e->trained, &c->model, err));
     IJ_TRY(ij_model_mark(e->weights, o->context ? IJ_SLOT_WEIGHT : IJ_SLOT_TARGET, result->mark, err));
     int batch = o->batch ? o->batch : 32;
     int64_t picture_bytes;
@@ -125,6 +128,7 @@ static ij_status open_all(embedding *e, const char *model, const char *const *da
         return ij_fail(err, IJ_ERROR_ARGUMENT, "batch of %d images, expected 1 to %d", o->batch, BATCH_MAX);
     IJ_TRY(ij_checkpoint_find(model, e->checkpoint, sizeof e->checkpoint, NULL, 0, err));
     IJ_TRY(ij_checkpoint_config(e->checkpoint, &e->config, &step, err));
+    e->trained = *m;
     ij_preprocess_wish wish = {o->whole && !o->resize ? "exact" : o->resize, o->filter, o->resampler, o->height, o->width};
     IJ_TRY(ij_preprocess_settle(&e->config.preprocess, &wish, m->image_height, m->image_width, &e->preprocess, err));
     m->image_height = e->preprocess.height, m->image_width = e->preprocess.width;

@@ -13,6 +13,7 @@ typedef struct ij_embed_data_options {
     ij_precision precision;                  /* [auto] */
     int height, width;                       /* [the trained size] */
     const char *resize, *filter, *resampler; /* data/preprocess.h [as the model file says] */
+    const char *positions;                   /* ij_weights_choose_positions */
     bool whole;                              /* [IDX files, and runs that trained on whole images: the whole; else the centre] */
     int batch;                               /* [32] */
     void (*progress)(void *user, const char *what, int64_t done, int64_t total); /* [none] */

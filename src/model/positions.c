@@ -61,6 +61,22 @@ ij_status ij_weights_set_positions(ij_weights *w, int height, int width, const f
     return IJ_OK;
 }
 
+ij_status ij_weights_choose_positions(ij_weights *w, const char *choice, const ij_model_config *trained, const ij_model_config *now,
+                                      ij_error *err) {
+    int height = ij_grid_height(trained), width = ij_grid_width(trained);
+    float *rows;
+    if (!choice) return IJ_OK;
+    if (strcmp(choice, "fixed") == 0) return ij_weights_set_positions(w, 0, 0, NULL, err);
+    if (strcmp(choice, "interpolated") != 0)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "positions \"%.40s\": there are fixed, interpolated", choice);
+    if (w->positions || (height == ij_grid_height(now) && width == ij_grid_width(now))) return IJ_OK;
+    IJ_TRY(ij_alloc(&rows, (int64_t)height * width * w->dim, sizeof *rows, "positions", err));
+    ij_positions(height, width, w->dim, rows);
+    ij_status status = ij_weights_set_positions(w, height, width, rows, err);
+    free(rows);
+    return status;
+}
+
 void ij_weights_positions(const ij_weights *w, int height, int width, float *out) {
     if (!w->positions)
         ij_positions(height, width, w->dim, out);

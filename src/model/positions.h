@@ -14,6 +14,12 @@
  * a classifier is made of these weights. */
 ij_status ij_weights_set_positions(ij_weights *weights, int height, int width, const float *rows, ij_error *err);
 
+/* What a user asks for, of weights that were read: "fixed": the table, whatever the file stores; "interpolated": where the file stores none
+ * and the model runs at another grid than the trained one, the table of the trained grid interpolated, as transformers does; NULL: as the
+ * header says. Another text is IJ_ERROR_ARGUMENT. trained and now: of the model's sizes. */
+ij_status ij_weights_choose_positions(ij_weights *weights, const char *choice, const ij_model_config *trained, const ij_model_config *now,
+                                      ij_error *err);
+
 /* The rows for a grid, out [height width, dim]. */
 void ij_weights_positions(const ij_weights *weights, int height, int width, float *out);
 
