@@ -59,6 +59,7 @@ typedef struct ij_weights {
     gpu_tensor *half_tensors[IJ_SLOT_TARGET + 1]; /* [table.count], absent for parameters without decay; NULL for absent slots */
     gpu_tensor *half_runs[IJ_SLOT_TARGET + 1];    /* [runs], as ij_weights_runs lists them; absent for runs without decay */
     gpu_tensor loss_scale;                        /* struct optim_scale; with f16 */
+    int64_t moment_offset; /* AdamW's bias correction counts a run's steps and this: moments may come from elsewhere [0] */
 } ij_weights;
 
 /* Reserves and, with ij_weights_commit, allocates. */
