@@ -92,7 +92,7 @@ static ij_status put_moment_offset(ij_safetensors_writer *writer, const ij_weigh
     return ij_safetensors_put(writer, "moment_offset", text, err);
 }
 
-static ij_status put_metadata(ij_safetensors_writer *writer, const ij_train_config *config, int64_t step, ij_error *err) {
+ij_status ij_checkpoint_put_metadata(ij_safetensors_writer *writer, const ij_train_config *config, int64_t step, ij_error *err) {
     char text[128];
     ij_config_text flat = {0};
     char *yaml = NULL;
@@ -119,7 +119,7 @@ ij_status ij_checkpoint_write(const char *path, const ij_weights *weights, const
     float *positions = NULL;
     IJ_TRY(ij_safetensors_begin(path, &writer, err));
     ij_status status = ij_alloc(&sources, 4 * (int64_t)weights->table.count, sizeof *sources, "checkpoint list", err);
-    if (status == IJ_OK) status = put_metadata(writer, config, step, err);
+    if (status == IJ_OK) status = ij_checkpoint_put_metadata(writer, config, step, err);
     if (status == IJ_OK) status = put_loss_scale(writer, weights, err);
     if (status == IJ_OK) status = put_moment_offset(writer, weights, err);
     if (status == IJ_OK) status = add_tensors(writer, weights, sources, err);
@@ -175,6 +175,13 @@ static ij_status compare_counts(const ij_import *import, const char *path, const
     return IJ_OK;
 }
 
+/* Features with other positions would be other features. */
+static ij_status check_positions(const ij_import *import, const char *path, ij_error *err) {
+    if (!ij_import_positions(import)) return IJ_OK;
+    return ij_fail(err, IJ_ERROR_MISMATCH,
+                   "%s: its positions are not the fixed sine-cosine table of I-JEPA; learned ones are not supported", path);
+}
+
 /* A training state is complete; of another file, what it lacks stays as it is. */
 static bool skips(const ij_import_info *info, ij_slot slot, const ij_param *p) {
     if (info->kind == IJ_IMPORT_STATE) return false;
@@ -224,6 +231,7 @@ ij_status ij_checkpoint_read(const char *path, ij_weights *weights, ij_error *er
     bool state = ij_import_about(import)->kind == IJ_IMPORT_STATE;
     ij_status status = state ? verify(path, err) : IJ_OK;
     if (status == IJ_OK) status = compare_counts(import, path, weights, err);
+    if (status == IJ_OK) status = check_positions(import, path, err);
     if (status == IJ_OK) status = read_slots(import, weights, err);
     if (status == IJ_OK) status = read_moment_offset(import, path, weights, err);
     if (status == IJ_OK && weights->keep == IJ_KEEP_TRAINING && state) status = read_loss_scale(import, path, weights, err);

@@ -7,12 +7,16 @@
 #ifndef IJ_TRAIN_CHECKPOINT_H
 #define IJ_TRAIN_CHECKPOINT_H
 
+#include "io/safetensors.h"
 #include "model/params.h"
 #include "train/config.h"
 
 #define IJ_STATE_FORMAT "ijepa training state 1"
 
 ij_status ij_checkpoint_write(const char *path, const ij_weights *weights, const ij_train_config *config, int64_t step, ij_error *err);
+
+/* What a state says of itself: format, config, step, steps_per_epoch, mean, std; for a file with other tensors of it. */
+ij_status ij_checkpoint_put_metadata(ij_safetensors_writer *writer, const ij_train_config *config, int64_t step, ij_error *err);
 
 /* Any other model is read as well: path is a checkpoint of this project, or whatever train/import.h knows (.pth.tar, folders of transformers
  * and timm, ...). Its configuration, as far as the file tells, and step: of a training state the run's, else the steps that its moments have
