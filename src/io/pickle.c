@@ -362,7 +362,7 @@ static ij_status step(machine *m, ij_error *err) {
 ij_status ij_pickle_read(const void *bytes, size_t count, const char *name, ij_pool *pool, const ij_pickle_value **out, size_t *used,
                          ij_error *err) {
     machine m = {.bytes = bytes, .at = bytes, .end = (const uint8_t *)bytes + count, .name = name, .pool = pool};
-    ij_status status = IJ_OK;
+    ij_status status = grow(&m, &m.stack, &m.stack_capacity, 1, sizeof *m.stack, err);
     while (status == IJ_OK && !m.stopped) status = m.at < m.end ? step(&m, err) : damaged(&m, "it has no end", err);
     if (status == IJ_OK) {
         *out = m.stack[0];

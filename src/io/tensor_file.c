@@ -255,6 +255,8 @@ static ij_status open_common(const char *name, const void *bytes, size_t count, 
     ij_tensor_file *file;
     IJ_TRY(ij_alloc(&file, 1, sizeof *file, "file of tensors", err));
     ij_status status = ij_copy_text(&file->name, name, strlen(name), err);
+    if (status == IJ_OK) status = ij_grow(&file->views, &file->capacity, 1, sizeof *file->views, "tensor table", err);
+    if (status == IJ_OK) status = ij_grow(&file->values, &file->value_capacity, 1, sizeof *file->values, "values", err);
     if (status == IJ_OK && bytes) {
         status = add_bytes(file, bytes, count, false, name, err);
         if (status == IJ_OK) status = settle(file, err);
