@@ -118,7 +118,7 @@ typedef struct ijepa_trainer ijepa_trainer;
 typedef struct ijepa_trainer_options {
     ijepa_device_options device;
     bool resume;               /* continue the run folder's newest intact checkpoint */
-    const char *checkpoint;    /* continue this one instead */
+    const char *checkpoint;    /* continue this one instead; or a model of others (.pth.tar, a folder of transformers or timm), as far as it goes */
     bool overwrite;            /* allow a run folder that holds a finished or other run [refuse] */
     bool no_files;             /* write nothing: no folder, log or checkpoint */
     bool no_tune;              /* do not time kernels on this device's first run; take their defaults, or what was tuned before */
@@ -158,7 +158,9 @@ typedef struct ijepa_model_options {
     const char *resize, *filter, *resampler, *positions;
 } ijepa_model_options;
 
-/* Opens a run folder (its newest checkpoint) or a checkpoint file. options may be NULL. */
+/* Opens a run folder (its newest checkpoint), a checkpoint file, or a model of others: the released .pth.tar or safetensors with its names, a
+ * folder of transformers (IJepaModel, IJepaForImageClassification) or timm. What such files do not tell (heads, mean and std, ...) may be
+ * written into FILE.yaml beside a file, ijepa.yaml in a folder, with the keys of a training configuration. options may be NULL. */
 IJEPA_API ijepa_status ijepa_model_open_with(const char *path, const ijepa_model_options *options, ijepa_model **out, ijepa_error *err);
 
 /* The same in f32. device may be NULL. */
@@ -200,6 +202,7 @@ typedef struct ijepa_embed_options {
     void (*progress)(void *user, const char *what, int64_t done, int64_t total);
     bool (*stop)(void *user); /* asked before each batch; true ends the call with IJEPA_ERROR_STOPPED [never] */
     void (*damaged)(void *user, const char *line); /* told of each image that cannot be read and is left out [not told] */
+    void (*message)(void *user, const char *line); /* told of what a user should see of the model, such as a doubtful mean and deviation [not told] */
     void *user;
 } ijepa_embed_options;
 

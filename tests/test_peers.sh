@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Evaluators beside independent ones: steps of fine-tuning beside PyTorch; resizing and positions beside PIL, torchvision and PyTorch; the frozen evaluation (kNN, logistic regression, linear heads)
-# beside scikit-learn and PyTorch, on pixels of Fashion-MNIST.
+# Beside independent programs: steps of fine-tuning beside PyTorch; resizing and positions beside PIL, torchvision
+# and PyTorch; the frozen evaluation (kNN, logistic regression, linear heads)
+# beside scikit-learn and PyTorch, on pixels of Fashion-MNIST; models written by
+# transformers, timm and PyTorch beside these.
 #   tests/test_peers.sh TESTS [FOLDER OF FASHION-MNIST]
 # TESTS is the program ijepa_tests. What a missing package leaves out is said by name.
 set -euo pipefail
@@ -20,6 +22,14 @@ if python3 -c 'import torchvision, safetensors, PIL' 2>/dev/null; then
 else
     echo "skipped: resizing and positions, because Python has no torchvision, safetensors or PIL"
 fi
+
+for python in python3 /opt/peers/bin/python /opt/peers5/bin/python; do # transformers 4 and timm, transformers 5, where they are
+    if ! "$python" -c 'import numpy, torch, PIL' 2>/dev/null; then
+        echo "skipped: models of others, because $python has no numpy, torch and PIL"
+        continue
+    fi
+    "$python" "$(dirname "$0")/peers_import.py" "$(dirname "$tests")/ijepa"
+done
 
 if ! python3 -c 'import numpy' 2>/dev/null; then
     echo "skipped: kNN, logistic regression and linear heads, because Python has no numpy"

@@ -36,6 +36,7 @@ static ij_status convert(const ijepa_embed_options *from, ij_embed_data_options 
                                   .progress = from->progress,
                                   .stop = from->stop,
                                   .on_damaged = from->damaged,
+                                  .message = from->message,
                                   .user = from->user};
     return from->precision ? ij_precision_find(from->precision, &to->precision, err) : IJ_OK;
 }

@@ -76,6 +76,11 @@ static void on_damaged(void *user, const char *line) {
     if (d->damaged == DAMAGED_SHOWN) fprintf(stderr, "ijepa: further images that cannot be read are counted, not named\n");
 }
 
+static void on_message(void *user, const char *line) {
+    close_line(user);
+    fprintf(stderr, "ijepa: %s\n", line);
+}
+
 static void print_text(const ijepa_embed_result *r, const char *out) {
     char size[64] = "";
     if (r->patches > 1) snprintf(size, sizeof size, "%d patches x ", r->patches);
@@ -182,6 +187,7 @@ static int run(const cli_environment *environment, int argc, char **argv) {
                                .progress = on_progress,
                                .stop = must_stop,
                                .damaged = on_damaged,
+                               .message = on_message,
                                .user = &d};
     if (!out) return cli_usage("embed", "-o FILE is missing: what to write, .safetensors, .npy or .csv");
     if (batch > 4096) return cli_usage("embed", "--batch is at most 4096");

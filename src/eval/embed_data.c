@@ -124,10 +124,13 @@ static ij_status open_all(embedding *e, const char *model, const char *const *da
     const ij_embed_data_options *o = e->options;
     ij_model_config *m = &e->config.model;
     int64_t step;
+    char notes[2048];
     if (o->batch < 0 || o->batch > BATCH_MAX)
         return ij_fail(err, IJ_ERROR_ARGUMENT, "batch of %d images, expected 1 to %d", o->batch, BATCH_MAX);
     IJ_TRY(ij_checkpoint_find(model, e->checkpoint, sizeof e->checkpoint, NULL, 0, err));
-    IJ_TRY(ij_checkpoint_config(e->checkpoint, &e->config, &step, err));
+    IJ_TRY(ij_checkpoint_describe(e->checkpoint, &e->config, &step, notes, sizeof notes, err));
+    for (char *rest, *line = strtok_r(notes, "\n", &rest); line && o->message; line = strtok_r(NULL, "\n", &rest))
+        o->message(o->user, line);
     e->trained = *m;
     ij_preprocess_wish wish = {o->whole && !o->resize ? "exact" : o->resize, o->filter, o->resampler, o->height, o->width};
     IJ_TRY(ij_preprocess_settle(&e->config.preprocess, &wish, m->image_height, m->image_width, &e->preprocess, err));

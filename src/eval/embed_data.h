@@ -19,6 +19,7 @@ typedef struct ij_embed_data_options {
     void (*progress)(void *user, const char *what, int64_t done, int64_t total); /* [none] */
     bool (*stop)(void *user);                                                    /* [never] */
     void (*on_damaged)(void *user, const char *text);                            /* [not told] */
+    void (*message)(void *user, const char *line);                               /* things a user should see of the model [not told] */
     void *user;
 } ij_embed_data_options;
 

@@ -118,7 +118,10 @@ static ij_status open_classes(eval *e, ij_error *err) {
     const ij_dataset_desc desc = {.channels = e->config.channels, .pad_to = e->config.pad_to};
     const char *train = o->train && *o->train ? o->train : e->config.data_path;
     char test[IJ_SPLIT_PATH];
-    if (!*train) return ij_fail(err, IJ_ERROR_ARGUMENT, "no training images given, and the run has no data.path");
+    if (!*train) {
+        ij_fail(err, IJ_ERROR_ARGUMENT, "no training images given, and the model has no data.path");
+        return ij_hint(err, "--train DIR");
+    }
     IJ_TRY(ij_split_open(train, &desc, &e->classes.part[0], err));
     if (o->test && *o->test)
         snprintf(test, sizeof test, "%s", o->test);
@@ -401,14 +404,22 @@ static ij_status run_task(eval *e, const char *task, ij_error *err) {
 
 /* ---- all ---- */
 
+static void say_lines(const ij_eval_options *o, char *lines) {
+    char *rest, *line = strtok_r(lines, "\n", &rest);
+    for (; line && o->message; line = strtok_r(NULL, "\n", &rest)) o->message(o->user, line);
+}
+
 static ij_status open_all(eval *e, const char *run, ij_error *err) {
     const ij_eval_options *o = e->options;
     ij_precision precision = IJ_PRECISION_AUTO;
+    char notes[2048];
     IJ_TRY(read_wishes(e, err));
     if (o->precision) IJ_TRY(ij_precision_find(o->precision, &precision, err));
     IJ_TRY(ij_checkpoint_find(run, e->checkpoint, sizeof e->checkpoint, NULL, 0, err));
-    IJ_TRY(ij_checkpoint_config(e->checkpoint, &e->config, &e->result->step, err));
-    if (!o->no_files && ij_is_folder(run)) snprintf(e->folder, sizeof e->folder, "%s", run);
+    IJ_TRY(ij_checkpoint_describe(e->checkpoint, &e->config, &e->result->step, notes, sizeof notes, err));
+    say_lines(o, notes);
+    if (!o->no_files && strcmp(run, e->checkpoint) != 0) /* a run folder, not a file or a model of others */
+        snprintf(e->folder, sizeof e->folder, "%s", run);
     for (int t = 0; t < e->task_count; t++) { /* what cannot be opened is said before anything is computed */
         images *set = strcmp(e->tasks[t], "classes") == 0 ? &e->classes : &e->scenes;
         if (!set->part[0]) IJ_TRY(set == &e->classes ? open_classes(e, err) : open_scenes(e, err));

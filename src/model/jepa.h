@@ -59,7 +59,7 @@ typedef struct ij_jepa_desc {
 typedef struct ij_step_scalars {
     uint64_t seed;
     uint32_t epoch;
-    uint64_t step; /* from 0; AdamW's bias correction counts step + 1 */
+    uint64_t step; /* from 0; AdamW's bias correction counts step + 1 + ij_weights.moment_offset */
     double lr, weight_decay, momentum, beta1, beta2, eps, clip_norm;
 } ij_step_scalars;
 

@@ -62,6 +62,7 @@ typedef struct ij_weights {
     int dim;                                      /* of the encoder */
     float *positions; /* [positions_height positions_width, dim] stored by the file [NULL: the fixed table]; model/positions.h */
     int positions_height, positions_width;
+    int64_t moment_offset; /* AdamW's bias correction counts a run's steps and this: moments may come from elsewhere [0] */
 } ij_weights;
 
 /* Reserves and, with ij_weights_commit, allocates. */
