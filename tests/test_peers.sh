@@ -30,6 +30,11 @@ for python in python3 /opt/peers/bin/python /opt/peers5/bin/python; do # transfo
     fi
     "$python" "$(dirname "$0")/peers_import.py" "$(dirname "$tests")/ijepa"
 done
+if [ -x /opt/peers/bin/python ]; then
+    /opt/peers/bin/python "$(dirname "$0")/peers_processor.py" "$(dirname "$tests")/ijepa"
+else
+    echo "skipped: transformers' image processors, because there is no /opt/peers/bin/python"
+fi
 
 if ! python3 -c 'import numpy' 2>/dev/null; then
     echo "skipped: kNN, logistic regression and linear heads, because Python has no numpy"
