@@ -13,7 +13,8 @@ static void write_shard(const char *path, const char *name, float value) {
     ij_safetensors_writer *writer;
     CHECK_OK(ij_safetensors_begin(path, &writer, &err));
     CHECK_OK(ij_safetensors_put(writer, "from", name, &err));
-    CHECK_OK(ij_safetensors_add(writer, name, IJ_SAFETENSORS_F32, 1, (int64_t[]){2}, (float[]){value, -value}, &err));
+    const float values[2] = {value, -value};
+    CHECK_OK(ij_safetensors_add(writer, name, IJ_SAFETENSORS_F32, 1, (int64_t[]){2}, values, &err));
     CHECK_OK(ij_safetensors_finish(writer, &err));
 }
 
