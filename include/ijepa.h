@@ -154,6 +154,8 @@ typedef struct ijepa_model_options {
     ijepa_device_options device;
     int batch;             /* pictures encoded at once; one that is not full costs what its pictures cost [32] */
     const char *precision; /* of matrix products: "f32", "f16", "bf16", "auto" [f32] */
+    int height, width;     /* as in ijepa_embed_options, and so are these: */
+    const char *resize, *filter, *resampler;
 } ijepa_model_options;
 
 /* Opens a run folder (its newest checkpoint), a checkpoint file, or a model of others: the released .pth.tar or safetensors with its names, a
@@ -189,6 +191,11 @@ typedef struct ijepa_embed_options {
     int height, width;     /* the size that images are brought to, multiples of the patch size [the trained size] */
     bool whole;            /* the whole image, whatever its shape [IDX files and runs that trained on whole images: so too; else the centre
                             * square, 224 / 256 of the shorter side] */
+    const char *resize;    /* "trained": as said at `whole`; "exact": to height x width, the shape is lost; "shorter:256": the shorter side to
+                            * so many pixels, then the centre of height x width [as the model file says, else trained] */
+    const char *filter;    /* "bilinear", "bicubic"; stretched when shrinking (antialias) [as the model file says, else bilinear] */
+    const char *resampler; /* "device": floats, as in training; 8 bits: "pil", bit for bit Image.resize; "torchvision", resize of uint8
+                            * tensors with antialias [as the model file says, else device] */
     int batch;             /* images encoded at once [32] */
     void (*progress)(void *user, const char *what, int64_t done, int64_t total);
     bool (*stop)(void *user); /* asked before each batch; true ends the call with IJEPA_ERROR_STOPPED [never] */

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Beside independent programs: steps of fine-tuning beside PyTorch; the frozen evaluation (kNN, logistic regression, linear heads)
+# Beside independent programs: steps of fine-tuning beside PyTorch; resizing and positions beside PIL and torchvision; the frozen evaluation (kNN, logistic regression, linear heads)
 # beside scikit-learn and PyTorch, on pixels of Fashion-MNIST; models written by
 # transformers, timm and PyTorch beside these.
 #   tests/test_peers.sh TESTS [FOLDER OF FASHION-MNIST]
@@ -22,6 +22,13 @@ for python in python3 /opt/peers/bin/python /opt/peers5/bin/python; do # transfo
     fi
     "$python" "$(dirname "$0")/peers_import.py" "$(dirname "$tests")/ijepa"
 done
+
+if python3 -c 'import torchvision, safetensors, PIL' 2>/dev/null; then
+    python3 "$(dirname "$0")/peers_preprocess.py" make "$work/preprocess.safetensors"
+    IJEPA_PEER_PREPROCESS=$work/preprocess.safetensors CK_RUN_SUITE=preprocess CK_RUN_CASE=host "$tests"
+else
+    echo "skipped: resizing and positions, because Python has no torchvision, safetensors or PIL"
+fi
 
 if ! python3 -c 'import numpy' 2>/dev/null; then
     echo "skipped: kNN, logistic regression and linear heads, because Python has no numpy"

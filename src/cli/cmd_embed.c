@@ -145,6 +145,7 @@ static int embed(char **words, int count, const ijepa_embed_options *options, bo
 static int run(const cli_environment *environment, int argc, char **argv) {
     cli_common common = {0};
     const char *out = NULL, *layers = NULL, *encoder = NULL, *size = NULL, *precision = NULL;
+    const char *resize = NULL, *filter = NULL, *resampler = NULL;
     bool patches = false, whole = false;
     int64_t batch = 0;
     const cli_option options[] = {
@@ -155,6 +156,10 @@ static int run(const cli_environment *environment, int argc, char **argv) {
         {"--encoder", "E", "target or context", "target", CLI_TEXT, &encoder, 0},
         {"--size", "HxW", "bring images to this size, or N for N x N; multiples of the patch size", "as trained", CLI_TEXT, &size, 0},
         {"--whole", NULL, "take the whole image, not its centre square", "as trained", CLI_FLAG, &whole, 0},
+        {"--resize", "R", "trained; exact: to the size, shape lost; shorter:N: the shorter side to N, then the centre", "model file",
+         CLI_TEXT, &resize, 0},
+        {"--filter", "F", "bilinear or bicubic", "model file", CLI_TEXT, &filter, 0},
+        {"--resampler", "R", "device: floats; 8 bits as pil or torchvision has them", "model file", CLI_TEXT, &resampler, 0},
         {"--batch", "N", "images encoded at once", "32", CLI_INTEGER, &batch, 1},
         {"--precision", "P", "of matrix products: auto, f32, f16, bf16", "auto", CLI_TEXT, &precision, 0},
         CLI_OPTION_DEVICE(common),
@@ -172,6 +177,9 @@ static int run(const cli_environment *environment, int argc, char **argv) {
                                .encoder = encoder,
                                .precision = precision,
                                .whole = whole,
+                               .resize = resize,
+                               .filter = filter,
+                               .resampler = resampler,
                                .batch = (int)batch,
                                .progress = on_progress,
                                .stop = must_stop,

@@ -195,7 +195,7 @@ static ij_status open_source(eval *e, eval_features features, ij_error *err) {
     }
     IJ_TRY(open_weights(e, features == EVAL_RANDOM, err));
     source->weights = e->weights[features];
-    source->embed = (ij_embed_desc){.model = c->model, .output = IJ_EMBED_LAST4, .context = is_context(e)};
+    source->embed = (ij_embed_desc){.model = c->model, .output = IJ_EMBED_LAST4, .context = is_context(e), .filter = c->preprocess.filter};
     memcpy(source->embed.mean, c->mean, sizeof c->mean);
     memcpy(source->embed.std, c->std, sizeof c->std);
     return ij_model_mark(source->weights, is_context(e) ? IJ_SLOT_WEIGHT : IJ_SLOT_TARGET, source->mark, err);
@@ -207,7 +207,11 @@ static ij_status make_features(eval *e, images *set, ij_error *err) {
     const ij_eval_options *o = e->options;
     const gpu_info *info = gpu_device_info(e->device);
     char cache[4300];
+    const ij_model_config *m = &e->config.model;
+    ij_preprocess how;
     if (set->ready) return IJ_OK;
+    ij_preprocess_wish wish = {.height = m->image_height, .width = m->image_width};
+    IJ_TRY(ij_preprocess_settle(&e->config.preprocess, &wish, m->image_height, m->image_width, &how, err));
     if (*e->folder) IJ_TRY(ij_path_join(cache, sizeof cache, e->folder, "features", err));
     for (int p = 0; p < 2; p++) {
         ij_features_desc desc = {.batch = o->batch ? o->batch : 32,
@@ -215,6 +219,7 @@ static ij_status make_features(eval *e, images *set, ij_error *err) {
                                  .limit = set->tables[0][0] ? 0
                                           : p == 0          ? o->train_limit
                                                             : o->test_limit,
+                                 .preprocess = how,
                                  .whole = set->tables[0][0] || ij_dataset_image_bytes(set->part[p]) > 0 || !e->config.random_crop,
                                  .progress = o->progress,
                                  .stop = o->stop,
@@ -222,7 +227,7 @@ static ij_status make_features(eval *e, images *set, ij_error *err) {
                                  .user = o->user,
                                  .what = names[p]};
         bool hits[EVAL_FEATURES] = {false};
-        desc.picture_bytes = ij_features_picture_bytes(info, set->part[p], desc.batch, PICTURE_BYTES_MAX);
+        IJ_TRY(ij_features_room(info, set->part[p], &how, desc.batch, PICTURE_BYTES_MAX, &desc.picture_bytes, err));
         IJ_TRY(
             ij_features_cached(set->part[p], &desc, e->sources, e->source_count, *e->folder ? cache : NULL, &set->features[p], hits, err));
         e->result->damaged_images += set->features[p].damaged;

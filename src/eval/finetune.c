@@ -7,6 +7,7 @@
 #include "io/json_writer.h"
 #include "io/safetensors.h"
 #include "model/classifier.h"
+#include "model/positions.h"
 #include "train/checkpoint.h"
 
 #include <inttypes.h>
@@ -439,7 +440,7 @@ static ij_status write_file(const finetune *f, const ij_safetensors *from, float
     const int64_t shape[3] = {1, ij_patches(m), m->dim};
     ij_safetensors_writer *writer;
     IJ_TRY(ij_safetensors_begin(f->desc->out, &writer, err));
-    ij_positions(ij_grid_height(m), ij_grid_width(m), m->dim, positions);
+    ij_weights_positions(f->encoder, ij_grid_height(m), ij_grid_width(m), positions);
     ij_status status = put_metadata(f, from, writer, err);
     if (status == IJ_OK) status = add_tensors(f, writer, sources, err);
     if (status == IJ_OK) status = ij_safetensors_add(writer, "target_encoder.pos_embed", IJ_SAFETENSORS_F32, 3, shape, positions, err);

@@ -136,6 +136,9 @@ ij_status ij_jepa_rehearse(ij_jepa *jepa, ij_error *err);
 ij_status ij_jepa_build(ij_jepa *jepa, ij_error *err);
 void ij_jepa_destroy(ij_jepa *jepa);
 
+/* Takes the weights' positions again (model/positions.h), after a file has brought others. They are not trained. Waits. */
+ij_status ij_jepa_take_positions(ij_jepa *jepa, ij_error *err);
+
 /* Records the target encoder's pass over the batch's whole images into saved (reserved for j->full, without keep), for who needs the
  * features in a step that does not compute them. */
 ij_status ij_jepa_record_features(const ij_jepa *jepa, gpu_program *program, const vit_saved *saved, ij_error *err);

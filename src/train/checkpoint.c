@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/tensor_file.h"
+#include "model/positions.h"
 #include "ops/optim.h"
 #include "train/import.h"
 
@@ -50,10 +51,11 @@ static ij_status add_tensors(ij_safetensors_writer *writer, const ij_weights *w,
     return IJ_OK;
 }
 
-static ij_status add_positions(ij_safetensors_writer *writer, const ij_model_config *m, float **memory, ij_error *err) {
+static ij_status add_positions(ij_safetensors_writer *writer, const ij_weights *w, const ij_model_config *m, float **memory,
+                               ij_error *err) {
     int64_t patches = ij_patches(m), encoder = patches * m->dim, predictor = patches * m->pred_dim;
     IJ_TRY(ij_alloc(memory, encoder + predictor, 4, "positions", err));
-    ij_positions(ij_grid_height(m), ij_grid_width(m), m->dim, *memory);
+    ij_weights_positions(w, ij_grid_height(m), ij_grid_width(m), *memory);
     ij_positions(ij_grid_height(m), ij_grid_width(m), m->pred_dim, *memory + encoder);
     const int64_t shape[3] = {1, patches, m->dim}, pred_shape[3] = {1, patches, m->pred_dim};
     IJ_TRY(ij_safetensors_add(writer, "encoder.pos_embed", IJ_SAFETENSORS_F32, 3, shape, *memory, err));
@@ -123,7 +125,7 @@ ij_status ij_checkpoint_write(const char *path, const ij_weights *weights, const
     if (status == IJ_OK) status = put_loss_scale(writer, weights, err);
     if (status == IJ_OK) status = put_moment_offset(writer, weights, err);
     if (status == IJ_OK) status = add_tensors(writer, weights, sources, err);
-    if (status == IJ_OK) status = add_positions(writer, &config->model, &positions, err);
+    if (status == IJ_OK) status = add_positions(writer, weights, &config->model, &positions, err);
     if (status == IJ_OK)
         status = ij_safetensors_finish(writer, err);
     else
@@ -175,13 +177,6 @@ static ij_status compare_counts(const ij_import *import, const char *path, const
     return IJ_OK;
 }
 
-/* Features with other positions would be other features. */
-static ij_status check_positions(const ij_import *import, const char *path, ij_error *err) {
-    if (!ij_import_positions(import)) return IJ_OK;
-    return ij_fail(err, IJ_ERROR_MISMATCH,
-                   "%s: its positions are not the fixed sine-cosine table of I-JEPA; learned ones are not supported", path);
-}
-
 /* A training state is complete; of another file, what it lacks stays as it is. */
 static bool skips(const ij_import_info *info, ij_slot slot, const ij_param *p) {
     if (info->kind == IJ_IMPORT_STATE) return false;
@@ -231,7 +226,9 @@ ij_status ij_checkpoint_read(const char *path, ij_weights *weights, ij_error *er
     bool state = ij_import_about(import)->kind == IJ_IMPORT_STATE;
     ij_status status = state ? verify(path, err) : IJ_OK;
     if (status == IJ_OK) status = compare_counts(import, path, weights, err);
-    if (status == IJ_OK) status = check_positions(import, path, err);
+    const ij_import_info *info = ij_import_about(import);
+    if (status == IJ_OK)
+        status = ij_weights_set_positions(weights, info->positions_height, info->positions_width, ij_import_positions(import), err);
     if (status == IJ_OK) status = read_slots(import, weights, err);
     if (status == IJ_OK) status = read_moment_offset(import, path, weights, err);
     if (status == IJ_OK && weights->keep == IJ_KEEP_TRAINING && state) status = read_loss_scale(import, path, weights, err);

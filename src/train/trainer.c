@@ -333,6 +333,7 @@ static ij_status adopt(ij_trainer *t, const char *path, ij_error *err) {
     ij_import_close(import);
     IJ_TRY(status);
     IJ_TRY(ij_checkpoint_read(path, t->weights, err));
+    IJ_TRY(ij_jepa_take_positions(t->jepa, err));
     if (!state) t->weights->moment_offset -= t->step;
     say(t, "resumed from %s, step %" PRId64, path, t->step);
     return IJ_OK;
