@@ -102,13 +102,17 @@ def released(program, work, x):
     for prefix in ("", "module."):
         tensors = {f"encoder.{prefix}{k}": v for k, v in context.state_dict().items()}
         tensors |= {f"target_encoder.{prefix}{k}": v for k, v in target.state_dict().items()}
-        path = f"{work}/released{prefix}safetensors"
-        save_file(tensors, path)
-        open(path + ".yaml", "w").write(f"meta: {{num_heads: {HEADS}}}\n")
-        for name, net in (("context", context), ("target", target)):
-            with torch.no_grad():
-                expected = net(imagenet).mean(1).numpy()
-            compare(f"released names, prefix \"{prefix}\", {name} encoder", embed(program, path, work, "--encoder", name), expected)
+        state = lambda net: {prefix + k: v for k, v in net.state_dict().items()}
+        whole = {"encoder": state(context), "target_encoder": state(target), "epoch": 3, "loss": 0.5, "lr": 1e-3}
+        for kind, write in (("safetensors", lambda path: save_file(tensors, path)), ("zip", lambda path: torch.save(whole, path)),
+                            ("legacy", lambda path: torch.save(whole, path, _use_new_zipfile_serialization=False))):
+            path = f"{work}/released{prefix}{kind}"
+            write(path)
+            open(path + ".yaml", "w").write(f"meta: {{num_heads: {HEADS}}}\n")
+            for name, net in (("context", context), ("target", target)):
+                with torch.no_grad():
+                    expected = net(imagenet).mean(1).numpy()
+                compare(f"released, {kind}, prefix \"{prefix}\", {name} encoder", embed(program, path, work, "--encoder", name), expected)
 
 
 def transformers(program, work, x):
