@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,6 +38,34 @@ ij_status ij_file_read(const char *path, uint64_t max_bytes, void **out, size_t 
     }
     fclose(file);
     return status;
+}
+
+ij_status ij_file_map(const char *path, const void **out, size_t *bytes, ij_error *err) {
+    *out = NULL;
+    *bytes = 0;
+    int handle = open(path, O_RDONLY | O_CLOEXEC);
+    if (handle < 0) return ij_fail(err, IJ_ERROR_FILE, "%s: %s", path, strerror(errno));
+    struct stat info;
+    ij_status status = IJ_OK;
+    if (fstat(handle, &info) != 0) {
+        status = ij_fail(err, IJ_ERROR_FILE, "%s: %s", path, strerror(errno));
+    } else if (!S_ISREG(info.st_mode)) {
+        status = ij_fail(err, IJ_ERROR_FILE, "%s: not a regular file", path);
+    } else if (info.st_size == 0) {
+        *out = "";
+    } else {
+        void *mapped = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, handle, 0);
+        if (mapped == MAP_FAILED)
+            status = ij_fail(err, IJ_ERROR_FILE, "%s: cannot map %lld bytes: %s", path, (long long)info.st_size, strerror(errno));
+        else
+            *out = mapped, *bytes = (size_t)info.st_size;
+    }
+    close(handle);
+    return status;
+}
+
+void ij_file_unmap(const void *mapped, size_t bytes) {
+    if (bytes) munmap((void *)(uintptr_t)mapped, bytes);
 }
 
 ij_status ij_file_begin(ij_file_writer *writer, const char *path, ij_error *err) {

@@ -13,6 +13,11 @@
  * IJ_ERROR_FORMAT when it is larger than max_bytes [0: no limit]. */
 ij_status ij_file_read(const char *path, uint64_t max_bytes, void **out, size_t *bytes, ij_error *err);
 
+/* Maps a whole file for reading: *out holds its *bytes until ij_file_unmap. Pages are read when they are touched. The file must not be
+ * shortened by others meanwhile. An empty file gives "" and 0. */
+ij_status ij_file_map(const char *path, const void **out, size_t *bytes, ij_error *err);
+void ij_file_unmap(const void *mapped, size_t bytes);
+
 /* A file that appears complete or not at all: written under a temporary name in the same folder, synced, renamed over `path`.
  * Until ij_file_commit succeeds the old file stays as it was. */
 typedef struct ij_file_writer {

@@ -1,25 +1,22 @@
 /* Reading safetensors. Bytes are untrusted until parse_header has returned.       layer: io; uses: base, checksum */
 #include "io/safetensors.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "io/checksum.h"
 
 #include <cjson/cJSON.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "safetensors data is used in place, which needs a little-endian machine"
 #endif
 
 #define HEADER_BYTES_MAX 100000000u
-#define HEADER_NODES_MAX 4000000 /* a JSON value costs 64 bytes here and two in the file: this bounds the tree at 256 MB */
+#define HEADER_NODES_MAX                                                                                                                   \
+    400000 /* a JSON value costs 80 bytes here and two in the file: this bounds the tree at 32 MB; a tensor has about 10 */
 
 struct ij_safetensors {
     char *name; /* the path, for error texts */
@@ -211,26 +208,11 @@ static ij_status parse_header(ij_safetensors *file, ij_error *err) {
 }
 
 static ij_status map_file(ij_safetensors *file, ij_error *err) {
-    int handle = open(file->name, O_RDONLY | O_CLOEXEC);
-    if (handle < 0) return ij_fail(err, IJ_ERROR_FILE, "%s: %s", file->name, strerror(errno));
-    struct stat info;
-    ij_status status = IJ_OK;
-    if (fstat(handle, &info) != 0) {
-        status = ij_fail(err, IJ_ERROR_FILE, "%s: %s", file->name, strerror(errno));
-    } else if (!S_ISREG(info.st_mode)) {
-        status = ij_fail(err, IJ_ERROR_FILE, "%s: not a regular file", file->name);
-    } else if (info.st_size > 0) {
-        void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, handle, 0);
-        if (bytes == MAP_FAILED) {
-            status = ij_fail(err, IJ_ERROR_FILE, "%s: cannot map %lld bytes: %s", file->name, (long long)info.st_size, strerror(errno));
-        } else {
-            file->bytes = bytes;
-            file->size = (size_t)info.st_size;
-            file->mapped = true;
-        }
-    }
-    close(handle);
-    return status;
+    const void *bytes;
+    IJ_TRY(ij_file_map(file->name, &bytes, &file->size, err));
+    file->bytes = bytes;
+    file->mapped = true;
+    return IJ_OK;
 }
 
 static ij_status open_common(const char *name, const void *bytes, size_t count, ij_safetensors **out, ij_error *err) {
@@ -258,7 +240,7 @@ ij_status ij_safetensors_open_memory(const void *bytes, size_t count, const char
 
 void ij_safetensors_close(ij_safetensors *file) {
     if (!file) return;
-    if (file->mapped) munmap((void *)(uintptr_t)file->bytes, file->size);
+    if (file->mapped) ij_file_unmap(file->bytes, file->size);
     cJSON_Delete(file->header);
     free(file->tensors);
     free(file->copies);
