@@ -16,9 +16,10 @@
 #define BOTH_RANK 0.7    /* both at once is collapse on its way; learning runs: never below .89 ... */
 #define BOTH_TRIVIAL 0.4 /* ... and .87 */
 #define COSINE_ONE 0.999
-#define COSINE_HIGH 0.95         /* learning runs are below it after 4,800 images */
-#define PREDICTION_VARIANCE 0.01 /* 4e-5 in the first collapsed run, learning runs above .012 from 4,800 images on */
-#define STILL_MOVING 0.9         /* what fell by a tenth from one window to the next is on its way */
+#define COSINE_HIGH 0.95 /* learning runs are below it after 4,800 images */
+#define PREDICTION_VARIANCE                                                                                                                \
+    0.01 /* once the ratio does not fall any more: before that, learning runs are at .001 to .008; 4e-5 in the first collapsed run, learning runs above .012 from 4,800 images on */
+#define STILL_MOVING 0.9 /* what fell by a tenth from one window to the next is on its way */
 
 const char *ij_verdict_name(ij_verdict verdict) {
     static const char *const names[] = {"healthy", "warning", "collapsed"};
@@ -118,7 +119,7 @@ static ij_verdict propose(const ij_verdict_history *h, const signs *s, char *rea
         snprintf(reason, bytes, "features of different images are nearly alike: mean cosine %.4f", s->cosine);
         return IJ_VERDICT_WARNING;
     }
-    if (s->two_windows && s->variance < PREDICTION_VARIANCE && STILL_MOVING * s->variance <= median(h, VARIANCE, 1)) {
+    if (s->settled && s->variance < PREDICTION_VARIANCE && STILL_MOVING * s->variance <= median(h, VARIANCE, 1)) {
         snprintf(reason, bytes, "predictions are nearly the same for all images: %.2g of their variance is across images", s->variance);
         return IJ_VERDICT_WARNING;
     }
