@@ -13,12 +13,16 @@
 #define RATIO_OF_COLLAPSE 0.9 /* at which a fallen trivial loss is collapse; learning runs end at .55 to .69 */
 #define RANK_FALLEN 0.5       /* of the first look's; .20 and .41 in the collapsed runs, never below .89 in the others */
 #define RANK_SINKING 0.8
-#define BOTH_RANK 0.7    /* both at once is collapse on its way; learning runs: never below .89 ... */
-#define BOTH_TRIVIAL 0.4 /* ... and .87 */
+/* A rank below the first of these is collapse on its way, where the second or the third says so too; learning runs are never below .89, .87,
+ * .88. */
+#define RANK_LEFT 0.7    /* of the first look's rank */
+#define TRIVIAL_LEFT 0.4 /* of the first look's trivial loss */
+#define HEIGHT_LEFT 0.6  /* of the highest rank */
 #define COSINE_ONE 0.999
 #define COSINE_HIGH 0.95 /* learning runs are below it after 4,800 images */
-#define PREDICTION_VARIANCE                                                                                                                \
-    0.01 /* once the ratio does not fall any more: before that, learning runs are at .001 to .008; 4e-5 in the first collapsed run, learning runs above .012 from 4,800 images on */
+/* .01: 4e-5 in the first collapsed run, learning runs are above .012 from 4,800 images on; before the ratio has settled they are at .001
+ * to .008, and are not judged. */
+#define PREDICTION_VARIANCE 0.01
 #define STILL_MOVING 0.9 /* what fell by a tenth from one window to the next is on its way */
 
 const char *ij_verdict_name(ij_verdict verdict) {
@@ -89,11 +93,12 @@ static ij_verdict propose(const ij_verdict_history *h, const signs *s, char *rea
         snprintf(reason, bytes, "the targets' rank fell from %.1f to %.1f: features collapse into few directions", h->first_rank, s->rank);
         return IJ_VERDICT_COLLAPSED;
     }
-    if (s->two_windows && s->rank_part < BOTH_RANK && s->fallen < BOTH_TRIVIAL) {
+    if (s->two_windows && s->rank_part < RANK_LEFT && (s->fallen < TRIVIAL_LEFT || s->rank_lost < HEIGHT_LEFT)) {
         snprintf(
             reason, bytes,
-            "the targets' rank fell from %.1f to %.1f, and what differs between images to %.0f %% of the start: features forget the image",
-            h->first_rank, s->rank, 100 * s->fallen);
+            "the targets' rank fell to %.1f, from %.1f at the start and %.1f at its highest; what differs between images is %.0f %% of the "
+            "start's",
+            s->rank, h->first_rank, h->highest_rank, 100 * s->fallen);
         return IJ_VERDICT_COLLAPSED;
     }
     if (s->ratio >= RATIO_OF_COLLAPSE && (s->fallen <= TRIVIAL_FALLEN || (s->settled && s->cosine >= COSINE_ONE))) {
