@@ -501,7 +501,7 @@ START_TEST(test_warnings) {
     for (int i = 0; i < 12; i++) looks[i] = (look){i < 4 ? 0.5 / (i + 1) : 0.12, 0.1, 0.9, 0.05, 10};
     check_ends(looks, 12, IJ_VERDICT_WARNING, "1.20 times");
     /* Images alike. */
-    for (int i = 0; i < 12; i++) looks[i] = (look){0.08, 0.1, 0.97, 0.05, 10};
+    for (int i = 0; i < 12; i++) looks[i] = (look){0.08, 0.1, 0.985, 0.05, 10};
     check_ends(looks, 12, IJ_VERDICT_WARNING, "alike");
     /* Predictions that do not depend on the image. */
     for (int i = 0; i < 12; i++) looks[i] = (look){0.098, 0.1, 0.9, 1e-4, 10};
