@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tools/check_layers.sh: the rules of the house that a machine can check. Prints each breach as FILE:LINE: what; exit code 1 if any.
 #   1. A folder of src/ includes only itself and folders to its left; src/cli and samples/ see include/ijepa.h alone.
-#   2. Vulkan and volk appear in src/gpu alone.
+#   2. Vulkan appears in src/gpu alone.
 #   3. The library never prints, exits or aborts.
 #   4. Every C file of src/, every shader and every script opens with a comment.
 #   5. No file names a place on somebody's own machine.
@@ -23,7 +23,7 @@ for layer in "${order[@]}" cli; do
         name=${BASH_REMATCH[1]}
         folder=${name%%/*}
         case $name in
-            vulkan/*|volk.h) [ "$layer" = gpu ] || echo "$file:$line: $name outside src/gpu" ;;
+            vulkan/*) [ "$layer" = gpu ] || echo "$file:$line: $name outside src/gpu" ;;
             cli/*) [ "$layer" = cli ] || echo "$file:$line: the library includes $name" ;;
             */*)
                 [ -n "${rank[$folder]:-}" ] || [ "$folder" = shaders ] || continue
