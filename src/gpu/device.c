@@ -497,7 +497,7 @@ static ij_status make_device(gpu_device *device, bool compile_only, ij_error *er
 
 static ij_status make_service_memory(gpu_device *device, ij_error *err) {
     IJ_TRY(gpu_arena_create(device, "dummy", GPU_MEMORY_DEVICE, &device->dummy_arena, err));
-    IJ_TRY(gpu_reserve(device->dummy_arena, GPU_ALIGN, "dummy", &device->dummy, err));
+    IJ_TRY(gpu_reserve(device->dummy_arena, (uint64_t)GPU_STAND_INS * GPU_ALIGN, "dummy", &device->dummy, err));
     IJ_TRY(gpu_arena_commit(device->dummy_arena, err));
     IJ_TRY(gpu_arena_create(device, "staging", GPU_MEMORY_READBACK, &device->staging_arena, err));
     IJ_TRY(gpu_reserve(device->staging_arena, GPU_STAGING_BYTES, "staging", &device->staging, err));

@@ -39,7 +39,8 @@ struct gpu_program {
     int sets_left;
     span *spans;
     int64_t span_count, span_capacity;
-    gpu_op_time *ops; /* label and detail are one allocation, the label's */
+    uint32_t stand_ins; /* given out since the last barrier */
+    gpu_op_time *ops;   /* label and detail are one allocation, the label's */
     int64_t op_count, op_capacity;
     VkQueryPool queries; /* of a profiled program: two timestamps an op */
     uint32_t query_capacity;
@@ -141,6 +142,7 @@ static void barrier(gpu_program *program) {
                            .dstAccessMask = writes | VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT};
     program->device->vk.vkCmdPipelineBarrier(commands_of(program), work, work, 0, 1, &all, 0, NULL, 0, NULL);
     program->span_count = 0;
+    program->stand_ins = 0;
     program->barriers++;
 }
 
@@ -195,6 +197,15 @@ static void stamp(gpu_program *program, bool end) {
 
 /* ---- ops ---- */
 
+/* What stands in a binding that a dispatch leaves out. The shader does not touch it, but synchronisation checks of older validation layers
+ * take a binding that a shader could write for one that it does: so each is another part of the dummy until a barrier. */
+static gpu_tensor stand_in(gpu_program *program) {
+    gpu_tensor tensor = program->device->dummy;
+    tensor.offset += (uint64_t)GPU_ALIGN * (program->stand_ins++ % GPU_STAND_INS);
+    tensor.bytes = GPU_ALIGN;
+    return tensor;
+}
+
 static ij_status descriptor_set(gpu_program *program, const gpu_kernel *kernel, const gpu_dispatch_desc *desc, VkDescriptorSet *set,
                                 ij_error *err) {
     gpu_device *device = program->device;
@@ -217,7 +228,7 @@ static ij_status descriptor_set(gpu_program *program, const gpu_kernel *kernel, 
     VkDescriptorBufferInfo buffers[GPU_BINDINGS_MAX];
     VkWriteDescriptorSet writes[GPU_BINDINGS_MAX];
     for (uint32_t i = 0; i < kernel->binding_count; i++) {
-        gpu_tensor tensor = i < desc->tensor_count && desc->tensors[i].arena ? desc->tensors[i] : device->dummy;
+        gpu_tensor tensor = i < desc->tensor_count && desc->tensors[i].arena ? desc->tensors[i] : stand_in(program);
         buffers[i] = (VkDescriptorBufferInfo){gpu_tensor_buffer(tensor), tensor.offset, tensor.bytes};
         writes[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
                                            .dstSet = *set,
@@ -254,10 +265,9 @@ ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_e
                            device->info.name, device->info.groups_max[i]);
     }
     if (is_dry(program)) return IJ_OK;
-    VkDescriptorSet set = VK_NULL_HANDLE;
-    IJ_TRY(descriptor_set(program, kernel, desc, &set, err));
     IJ_TRY(begin_op(program, desc->label ? desc->label : kernel->shader, desc->detail, desc->flops, desc->bytes, err));
     bool wait = program->profile; /* a profiled program runs its ops one after the other, so that each one's time is its own */
+    wait |= program->stand_ins + kernel->binding_count > GPU_STAND_INS;
     uint32_t used = kernel->binding_count > desc->address_count ? kernel->binding_count : desc->address_count;
     if (used > desc->tensor_count) used = desc->tensor_count;
     for (uint32_t i = 0; i < used && !wait; i++)
@@ -265,6 +275,8 @@ ij_status gpu_dispatch(gpu_program *program, const gpu_dispatch_desc *desc, ij_e
     if (wait) barrier(program);
     for (uint32_t i = 0; i < used; i++)
         if (desc->tensors[i].arena) IJ_TRY(remember(program, desc->tensors[i], kernel->writes >> i & 1, err));
+    VkDescriptorSet set = VK_NULL_HANDLE;
+    IJ_TRY(descriptor_set(program, kernel, desc, &set, err));
     VkCommandBuffer commands = commands_of(program);
     stamp(program, false);
     device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->pipeline);

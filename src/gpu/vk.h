@@ -11,7 +11,8 @@
 /* Behind every block where tensors are passed by address: reads by address are not checked, and a row that is read in whole vectors
  * ends up to a workgroup's columns behind the tensor. Nobody uses what is read there. */
 #define GPU_PADDING 4096u
-#define GPU_ALIGN 512u /* a multiple of 256 even when halved: 16-bit copies of f32 arenas lie at half of each offset */
+#define GPU_ALIGN 512u    /* a multiple of 256 even when halved: 16-bit copies of f32 arenas lie at half of each offset */
+#define GPU_STAND_INS 128 /* parts of the dummy, see stand_in */
 
 /* Vulkan's functions, a table for each device: what is loaded has no globals, so devices may be opened by several threads at once.
  * Those of GPU_VK_INSTANCE and GPU_VK_DEVICE are NULL where the driver lacks them. */
