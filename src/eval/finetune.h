@@ -17,6 +17,7 @@
 #ifndef IJ_EVAL_FINETUNE_H
 #define IJ_EVAL_FINETUNE_H
 
+#include "data/dataset.h"
 #include "eval/samples.h"
 #include "gpu/gpu.h"
 #include "model/precision.h"
@@ -50,6 +51,7 @@ typedef struct ij_finetune_progress {
 typedef struct ij_finetune_desc {
     gpu_device_desc device;
     const char *train, *test; /* as in ij_eval_options */
+    ij_dataset *train_set, *test_set;
     double fraction;          /* of each class's training images, at least one image [1] */
     int64_t per_class;        /* images of each class instead [off] */
     int last_blocks;          /* trained blocks, from the end [all, and the patch embedding] */
