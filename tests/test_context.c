@@ -376,7 +376,8 @@ START_TEST(test_finetune_own_data) {
     ijepa_config *config = run_config("unused");
     const char *model = make_checkpoint(config, context, 1);
     ijepa_dataset *data = own_dataset(&o);
-    ijepa_finetune_options ask = {.device.context = context, .epochs = 1, .batch = 8, .augment = "none", .train_data = data, .test_data = data};
+    ijepa_finetune_options ask = {
+        .device.context = context, .epochs = 1, .batch = 8, .augment = "none", .train_data = data, .test_data = data};
     API_OK(ijepa_finetune(model, &ask, &own, &err));
     char path[600];
     snprintf(path, sizeof path, "%s", scratch_path("train-images-idx3-ubyte"));
@@ -408,7 +409,8 @@ START_TEST(test_encode_images) {
     ijepa_image images[COUNT];
     for (int i = 0; i < COUNT; i++) {
         for (size_t p = 0; p < sizeof pixels[i]; p++) pixels[i][p] = (uint8_t)(p * (size_t)(i + 3) / 7 + p % 13 * 11);
-        images[i] = (ijepa_image){.pixels = pixels[i], .height = TALL - i, .width = WIDE, .channels = i % 2 ? 1 : 3, .stride_bytes = STRIDE};
+        images[i] =
+            (ijepa_image){.pixels = pixels[i], .height = TALL - i, .width = WIDE, .channels = i % 2 ? 1 : 3, .stride_bytes = STRIDE};
     }
     API_OK(ijepa_model_encode_images(model, images, COUNT, true, &many[0][0], &err));
     for (int i = 0; i < COUNT; i++) {
@@ -518,8 +520,7 @@ static void *run_job(void *user) {
     if (status == IJEPA_OK) status = ijepa_trainer_open(j->config, &how, &trainer, &j->err);
     while (status == IJEPA_OK && !finished) {
         status = ijepa_trainer_step(trainer, &p, &finished, &j->err);
-        if (status == IJEPA_OK)
-            status = ijepa_model_encode_file(model, IJ_TEST_DATA "/images/grey.jpg", true, j->features, &j->err);
+        if (status == IJEPA_OK) status = ijepa_model_encode_file(model, IJ_TEST_DATA "/images/grey.jpg", true, j->features, &j->err);
     }
     j->loss = p.loss;
     j->messages = ijepa_context_messages(context, NULL);

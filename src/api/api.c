@@ -60,8 +60,8 @@ static ij_status compare_layout(int abi_version, const ijepa_struct_size *theirs
                        abi_version, IJEPA_ABI_VERSION);
     for (int i = 0; i < count && i < IJ_COUNT(ours); i++)
         if (strcmp(ours[i].name, theirs[i].name) != 0 || ours[i].bytes != theirs[i].bytes)
-            return ij_fail(err, IJ_ERROR_MISMATCH, "the program's header has %s of %zu bytes where the library has %s of %zu", theirs[i].name,
-                           theirs[i].bytes, ours[i].name, ours[i].bytes);
+            return ij_fail(err, IJ_ERROR_MISMATCH, "the program's header has %s of %zu bytes where the library has %s of %zu",
+                           theirs[i].name, theirs[i].bytes, ours[i].name, ours[i].bytes);
     if (count != IJ_COUNT(ours))
         return ij_fail(err, IJ_ERROR_MISMATCH, "the program's header has %d structs, the library %d", count, IJ_COUNT(ours));
     return IJ_OK;

@@ -9,7 +9,7 @@
 
 struct ijepa_dataset {
     ij_dataset *set;
-    ij_image image; /* the one that was decoded last */
+    ij_image image;  /* the one that was decoded last */
     int64_t decoded; /* its number; -1: none */
     char name[8192];
 };

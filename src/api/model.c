@@ -42,7 +42,11 @@ struct ijepa_model {
 static ij_status need_embedder(ijepa_model *m, ij_embed_output output, ij_error *err) {
     const ij_train_config *c = &m->config;
     if (m->embedders[output]) return IJ_OK;
-    ij_embed_desc desc = {.model = c->model, .batch = m->batch, .pixel_bytes = (uint64_t)(m->batch * m->picture_bytes), .output = output, .context = m->use_context};
+    ij_embed_desc desc = {.model = c->model,
+                          .batch = m->batch,
+                          .pixel_bytes = (uint64_t)(m->batch * m->picture_bytes),
+                          .output = output,
+                          .context = m->use_context};
     memcpy(desc.mean, c->mean, sizeof desc.mean);
     memcpy(desc.std, c->std, sizeof desc.std);
     return ij_embedder_create(m->device, &desc, m->weights, &m->embedders[output], err);

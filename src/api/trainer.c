@@ -10,7 +10,7 @@ struct ijepa_trainer {
     ijepa_context *context; /* held; NULL: none */
     ijepa_model *model;     /* of its weights, once it was asked for */
     ij_dataset *dataset;    /* shared; NULL: the configuration's */
-    int blocks; /* target blocks of an image */
+    int blocks;             /* target blocks of an image */
     bool no_files;
     char folder[4096];
 };

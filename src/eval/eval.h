@@ -20,24 +20,24 @@ typedef struct ij_eval_live {
 
 typedef struct ij_eval_options {
     gpu_device_desc device;
-    const char *tasks;               /* "classes", or columns of the scenes' labels.csv, comma-separated ["classes"] */
-    const char *methods;             /* names of eval_method, comma-separated ["knn,linear,logistic"] */
-    bool all;                        /* tasks classes, count, dist; every method */
-    const char *features;            /* names of eval_features, comma-separated [all] */
-    const char *encoder;             /* "target", "context" ["target"] */
-    const char *precision;           /* ["auto"] */
-    const char *train;               /* folder of class folders, or an IDX file [the run's data] */
-    const char *test;                /* likewise [beside train: t10k-images-idx3-ubyte, or the folder val, test or validation] */
+    const char *tasks;                /* "classes", or columns of the scenes' labels.csv, comma-separated ["classes"] */
+    const char *methods;              /* names of eval_method, comma-separated ["knn,linear,logistic"] */
+    bool all;                         /* tasks classes, count, dist; every method */
+    const char *features;             /* names of eval_features, comma-separated [all] */
+    const char *encoder;              /* "target", "context" ["target"] */
+    const char *precision;            /* ["auto"] */
+    const char *train;                /* folder of class folders, or an IDX file [the run's data] */
+    const char *test;                 /* likewise [beside train: t10k-images-idx3-ubyte, or the folder val, test or validation] */
     ij_dataset *train_set, *test_set; /* open ones instead of `train` and `test`; shared */
-    const ij_eval_live *live;        /* instead of a run: nothing is kept, precision is what the weights keep [none] */
-    const char *scenes;              /* folder with train/ and test/, a labels.csv in each [RUN/scenes, rendered when it is needed] */
-    int64_t train_limit, test_limit; /* the first n of a seeded shuffle [all] */
-    double knn_temperature;          /* [0.07] */
-    int probe_epochs;                /* [50] */
-    int finetune_epochs;             /* [50] */
-    double fraction;                 /* low-shot [0.01] */
-    int seeds;                       /* low-shot [3] */
-    int blocks;                      /* partial [1] */
+    const ij_eval_live *live;         /* instead of a run: nothing is kept, precision is what the weights keep [none] */
+    const char *scenes;               /* folder with train/ and test/, a labels.csv in each [RUN/scenes, rendered when it is needed] */
+    int64_t train_limit, test_limit;  /* the first n of a seeded shuffle [all] */
+    double knn_temperature;           /* [0.07] */
+    int probe_epochs;                 /* [50] */
+    int finetune_epochs;              /* [50] */
+    double fraction;                  /* low-shot [0.01] */
+    int seeds;                        /* low-shot [3] */
+    int blocks;                       /* partial [1] */
     uint64_t seed;
     int batch; /* images encoded at once [32] */
     bool no_files;

@@ -92,7 +92,8 @@ static ij_status make_instance(gpu_device *device, bool validation, ij_error *er
         return ij_hint(err, "is a driver installed? Debian, Ubuntu: apt install mesa-vulkan-drivers (lavapipe runs on any CPU)");
     }
     gpu_vk_load_instance(&device->vk, device->instance);
-    if (validation) GPU_VK(NULL, vk->vkCreateDebugUtilsMessengerEXT(device->instance, &messenger, NULL, &device->messenger), "messenger", err);
+    if (validation)
+        GPU_VK(NULL, vk->vkCreateDebugUtilsMessengerEXT(device->instance, &messenger, NULL, &device->messenger), "messenger", err);
     return IJ_OK;
 }
 
@@ -327,8 +328,7 @@ static void describe_matrices(const gpu_vk *vk, VkPhysicalDevice physical, uint3
         return;
     }
     list_shapes(vk, physical, info);
-    if (!(off & OFF_COOPMAT2) && has_extension(vk, physical, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME))
-        list_flexible(vk, physical, info);
+    if (!(off & OFF_COOPMAT2) && has_extension(vk, physical, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME)) list_flexible(vk, physical, info);
 }
 
 #define DEVICES_MAX 64
