@@ -1,8 +1,8 @@
-/* A training loop of one's own, on images of one's own: drawn shapes come through a callback, the encoder is evaluated while it trains, and
- * the loop stops when the monitor calls the representation collapsed.
+/* A training loop of one's own, on images of one's own: drawn shapes come through a callback, the encoder is evaluated while it trains (which
+ * quarter of the picture is the shape in?), and the loop stops when the monitor calls the representation collapsed.
  *
  *   cc custom_loop.c $(pkg-config --cflags --libs ijepa) -o custom_loop
- *   ./custom_loop shapes.safetensors 400 */
+ *   ./custom_loop shapes.safetensors 200 */
 #include <ijepa.h>
 
 #include <stdio.h>
@@ -11,21 +11,21 @@
 
 enum { SIDE = 32, IMAGES = 1200, TEST = 300, EVALUATE_EVERY = 200 };
 
-static const char *const shapes[] = {"disc", "square", "ring", "cross"};
+static const char *const quarters[] = {"upper left", "upper right", "lower left", "lower right"};
 
-/* The data: image i holds shape i % 4 at a place, in a size and in a brightness that i alone decides. Called by several threads at once, so it
- * uses nothing but its arguments; *user is the number of the first image. */
+/* The data: image i shows a shape in quarter i % 4; where in it, which shape, its size and brightness follow from i. Called by several threads
+ * at once, so it uses nothing but its arguments; *user is the number of the set's first image. */
 static bool draw(void *user, int64_t i, uint8_t *pixels) {
     uint64_t r = (uint64_t)(i + *(const int *)user) * 0x9e3779b97f4a7c15u;
     r = (r ^ (r >> 29)) * 0xbf58476d1ce4e5b9u;
-    int size = 5 + (int)(r >> 60) / 4, cx = size + (int)(r >> 20) % (SIDE - 2 * size),
-        cy = size + (int)((r >> 32) & 0xfff) % (SIDE - 2 * size);
+    int size = 3 + (int)(r >> 61) / 2, light = 120 + (int)((r >> 44) & 127), dark = 20 + (int)((r >> 8) & 31), shape = (int)(r >> 16) & 3;
+    int cx = 8 + (int)(i & 1) * 16 + (int)((r >> 20) & 7) - 4, cy = 8 + (int)((i >> 1) & 1) * 16 + (int)((r >> 32) & 7) - 4;
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++) {
             int dx = abs(x - cx), dy = abs(y - cy), far = dx * dx + dy * dy;
             bool in[4] = {far <= size * size, dx <= size && dy <= size, far <= size * size && 4 * far >= size * size,
                           (dx <= 1 || dy <= 1) && dx + dy <= size};
-            pixels[y * SIDE + x] = (uint8_t)(in[i % 4] ? 120 + (int)((r >> 44) & 127) : 20 + (int)((r >> 8) & 31));
+            pixels[y * SIDE + x] = (uint8_t)(in[shape] ? light : dark);
         }
     return true;
 }
@@ -41,7 +41,7 @@ static ijepa_status open_images(int first, int count, ijepa_dataset **out, ijepa
                                    .read = draw,
                                    .labels = labels,
                                    .classes = 4,
-                                   .class_names = shapes,
+                                   .class_names = quarters,
                                    .name = "shapes",
                                    .user = (void *)&firsts[first > 0]};
     return ijepa_dataset_from_callback(&source, out, err);
@@ -51,23 +51,13 @@ static ijepa_status open_images(int first, int count, ijepa_dataset **out, ijepa
 static ijepa_status configure(ijepa_config *config, const char *steps, ijepa_error *err) {
     char text[64];
     snprintf(text, sizeof text, "optimization.steps=%ld", strtol(steps, NULL, 10));
-    const char *const keys[] = {text,
-                                "optimization.lr=0.002",
-                                "optimization.warmup=2",
-                                "data.channels=1",
-                                "data.crop_size=32",
-                                "data.random_crop=false",
-                                "data.batch_size=40",
-                                "data.mean=0.25",
-                                "data.std=0.25",
-                                "mask.patch_size=4",
-                                "meta.model_name=custom",
-                                "meta.embed_dim=48",
-                                "meta.depth=3",
-                                "meta.num_heads=2",
-                                "meta.pred_emb_dim=24",
-                                "meta.pred_depth=2",
-                                "meta.pred_num_heads=2"};
+    /* clang-format off */
+    const char *const keys[] = {
+        text, "optimization.lr=0.002", "optimization.warmup=0.5", "optimization.regularizer=vicreg", "optimization.regularizer_weight=0.1",
+        "optimization.regularizer_covariance=0.04", "data.channels=1", "data.crop_size=32", "data.random_crop=false", "data.batch_size=32",
+        "data.mean=0.2", "data.std=0.25", "mask.patch_size=4", "mask.context_keep=0.25", "meta.model_name=custom", "meta.embed_dim=64",
+        "meta.depth=3", "meta.num_heads=2", "meta.pred_emb_dim=32", "meta.pred_depth=2", "meta.pred_num_heads=1"};
+    /* clang-format on */
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (ijepa_config_set(config, keys[i], err) != IJEPA_OK) return err->status;
     return IJEPA_OK;

@@ -68,8 +68,9 @@ int main(int argc, char **argv) {
     ijepa_model_info info;
     ijepa_device_options device = {.device = getenv("IJEPA_DEVICE")};
     ijepa_status status = ijepa_model_open(argv[1], &device, 1, &model, &err);
-    if (status == IJEPA_OK) status = ijepa_dataset_open(argv[2], NULL, &set, &err);
     ijepa_model_describe(model, &info);
+    ijepa_dataset_options read_as = {.channels = info.channels};
+    if (status == IJEPA_OK) status = ijepa_dataset_open(argv[2], &read_as, &set, &err);
     float *query = calloc((size_t)info.features + 1, sizeof *query);
     double *similarities = calloc((size_t)ijepa_dataset_count(set) + 1, sizeof *similarities);
     if (status == IJEPA_OK) status = ijepa_model_encode_file(model, argv[3], true, query, &err);

@@ -5,6 +5,7 @@
 #   3. The library never prints, exits or aborts.
 #   4. Every C file of src/, every shader and every script opens with a comment.
 #   5. No file names a place on somebody's own machine.
+#   6. Every struct of include/ijepa.h is in IJEPA_STRUCTS, whose sizes programs compare.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 order=(base io data gpu ops model train eval view api)
@@ -56,6 +57,12 @@ done >>"$breaches"
 if git rev-parse --git-dir >/dev/null 2>&1; then
     git ls-files -z --cached --others --exclude-standard | xargs -0 grep -InE '(^|[^A-Za-z0-9_.$}])/(work|home|Users|mnt)/[A-Za-z]|/tmp/(ij/|bash_)' -- 2>/dev/null | sed 's/$/  (a place on one machine)/' >>"$breaches" || true
 fi
+
+# 6.
+list=$(sed -n '/^#define IJEPA_STRUCTS/,/^$/p' include/ijepa.h)
+sed -n 's/^typedef struct \(ijepa_[a-z_0-9]*\) {.*/\1/p' include/ijepa.h | grep -vx ijepa_struct_size | while read -r name; do
+    [[ $list == *"X($name)"* ]] || echo "include/ijepa.h: $name is not in IJEPA_STRUCTS"
+done >>"$breaches"
 
 if [ -s "$breaches" ]; then
     cat "$breaches"
