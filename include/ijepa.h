@@ -4,13 +4,48 @@
  * arXiv 2301.08243): a context encoder sees part of an image, a narrow predictor predicts, block by block, the representations that a
  * slowly moving average of the encoder (the target encoder) gives the hidden blocks.
  *
+ * A program that prints the features of a picture (cc features.c $(pkg-config --cflags --libs ijepa)):
+ *
+ *     #include <ijepa.h>
+ *     #include <stdio.h>
+ *     #include <stdlib.h>
+ *
+ *     int main(int argc, char **argv) {
+ *         ijepa_error err;
+ *         ijepa_model *model;
+ *         ijepa_model_info info;
+ *         if (argc != 3) return 2;
+ *         if (ijepa_model_open(argv[1], NULL, 1, &model, &err) != IJEPA_OK) return puts(err.text), 1;
+ *         ijepa_model_describe(model, &info);
+ *         float *features = calloc((size_t)info.features, sizeof *features);
+ *         if (ijepa_model_encode_file(model, argv[2], true, features, &err) != IJEPA_OK) puts(err.text);
+ *         for (int i = 0; i < info.features && !err.status; i++) printf("%g\n", features[i]);
+ *         free(features);
+ *         ijepa_model_close(model);
+ *         return err.status;
+ *     }
+ *
  * Conventions
  *   - Calls that can fail return ijepa_status (0 is success) and fill `err`, if given, with one line that names the thing and the
  *     numbers. The library never prints, exits or aborts, and has no global state of its own.
- *   - A zeroed options struct means the defaults, listed in [ ].
- *   - Handles are used by one thread at a time; different handles by different threads at once.
- *   - Texts are UTF-8. Memory handed out belongs to its handle unless the call says otherwise.
- *   - Outputs of a failed call are unset. */
+ *   - A zeroed options struct means the defaults, listed in [ ]. Options may be NULL where a call says nothing else; they, and the texts
+ *     they point to, are read during the call alone. A NULL where there must be something is IJEPA_ERROR_ARGUMENT.
+ *   - Texts are UTF-8. Memory handed out belongs to its handle unless the call says otherwise; memory handed in stays the caller's.
+ *   - Outputs of a failed call are unset, but for handles: those are NULL, and every _close, _destroy and _free takes NULL.
+ *   - Pixels are bytes [height, width, channels], rows from top to bottom, channels 1 (grey) or 3 (red, green, blue).
+ *
+ * Threads
+ *   - A context and everything that was opened with it is used by one thread at a time. Which thread may change from call to call; calls
+ *     at the same time are kept apart by the caller. What is opened without a context has a device of its own, and is a context of its own.
+ *   - Different contexts, configurations and data sets are used by different threads at once.
+ *   - Callbacks run during the call they were given to, in its thread; they do not use the context that is at work. The exceptions say so:
+ *     ijepa_dataset_source (threads that read ahead) and ijepa_scenes_options.
+ *
+ * Versions
+ *   - IJEPA_ABI_VERSION is the number in the shared library's name, libijepa.so.1. It rises whenever a struct or a call changes, so the
+ *     system's loader lets no program meet a library of another layout. New calls alone do not raise it.
+ *   - Structs grow at their end. There is no size field: a program and a library that meet without the loader's check (dlopen, a header that
+ *     was copied, a static library of another day) compare the sizes of all structs with ijepa_abi_check. */
 #ifndef IJEPA_H
 #define IJEPA_H
 
@@ -34,6 +69,11 @@ extern "C" {
 /* "0.1.0" */
 IJEPA_API const char *ijepa_version(void);
 
+#define IJEPA_ABI_VERSION 1
+
+/* The library's IJEPA_ABI_VERSION. ijepa_abi_check, at the end of this header, compares more. */
+IJEPA_API int ijepa_abi_version(void);
+
 /* ---- errors ---- */
 
 typedef enum ijepa_status {
@@ -54,6 +94,9 @@ typedef struct ijepa_error {
     char hint[300]; /* what to do about it, or empty */
 } ijepa_error;
 
+/* "ok", "argument", "file", ...; "unknown" for another number. */
+IJEPA_API const char *ijepa_status_name(ijepa_status status);
+
 /* ---- devices ---- */
 
 typedef struct ijepa_device_info {
@@ -72,15 +115,46 @@ typedef struct ijepa_device_info {
     bool chosen;         /* the one that is taken when none is asked for */
 } ijepa_device_info;
 
+typedef struct ijepa_context ijepa_context;
+
 typedef struct ijepa_device_options {
     const char *device;       /* index or part of a name [best: discrete, integrated, virtual, CPU] */
     bool validation;          /* Vulkan validation layers [off] */
     const char *cache_folder; /* compiled pipelines and tuned kernels are kept there [not kept] */
     const char *off;          /* what not to use though the device has it: "coopmat2", "coopmat", "bf16", "f16", "addresses", comma-separated [nothing] */
+    ijepa_context *context;   /* use this one's device; the fields above are the context's then, and stay zero here [open a device for this call or handle] */
 } ijepa_device_options;
 
 /* Fills at most `capacity` infos; *count is how many there are. */
 IJEPA_API ijepa_status ijepa_devices(const ijepa_device_options *options, ijepa_device_info *infos, int capacity, int *count, ijepa_error *err);
+
+/* ---- contexts ---- */
+
+/* A device that is opened once and shared: by models, trainers, embed, eval, search and all others that take ijepa_device_options. Opening one
+ * takes from milliseconds to a second and starts with no compiled kernel, so a program that does more than one thing has a context.
+ *
+ * Life: what was opened with a context keeps the device and the log alive. Closing the context forbids new use, and the device is closed
+ * with the last handle. A closed context is not passed to the library again; while its handles live that is IJEPA_ERROR_ARGUMENT. */
+
+typedef enum ijepa_log_level {
+    IJEPA_LOG_INFO,   /* the device, a checkpoint, what a trainer or an evaluation has to say */
+    IJEPA_LOG_WARNING /* an image that cannot be read, a message of the validation layers */
+} ijepa_log_level;
+
+typedef struct ijepa_context_options {
+    ijepa_device_options device; /* without a context */
+    /* One line without its end, for what has no callback of its own: the `message` and `damaged` that options leave NULL come here. Called in
+     * the thread that uses the context. [told to nobody] */
+    void (*log)(void *user, ijepa_log_level level, const char *line);
+    void *user;
+} ijepa_context_options;
+
+IJEPA_API ijepa_status ijepa_context_open(const ijepa_context_options *options, ijepa_context **out, ijepa_error *err);
+IJEPA_API void ijepa_context_close(ijepa_context *context);
+IJEPA_API void ijepa_context_describe(const ijepa_context *context, ijepa_device_info *info); /* its device; zeroed for NULL */
+
+/* Messages of the validation layers since the device was opened; *first (may be NULL) is the first one's text, "" for none. */
+IJEPA_API int ijepa_context_messages(const ijepa_context *context, const char **first);
 
 /* ---- configuration ---- */
 
@@ -95,6 +169,55 @@ IJEPA_API ijepa_status ijepa_config_set(ijepa_config *config, const char *assign
 IJEPA_API ijepa_status ijepa_config_check(ijepa_config *config, char *notes, size_t notes_bytes, ijepa_error *err);
 /* The effective configuration as YAML; free() it. */
 IJEPA_API ijepa_status ijepa_config_text(ijepa_config *config, char **yaml, ijepa_error *err);
+
+/* ---- data sets ---- */
+
+/* Images, numbered from 0, some with a label: a folder of pictures, an IDX file, or the program's own. A trainer or an evaluation shares the
+ * data set it is given, which may be closed before them, and reads it from several threads; the calls below are made by one
+ * thread at a time for each handle. */
+typedef struct ijepa_dataset ijepa_dataset;
+
+typedef struct ijepa_dataset_options {
+    int channels; /* 1 or 3 [3, IDX 1] */
+    int pad_to;   /* IDX: zeros around the images up to so many pixels a side [none] */
+} ijepa_dataset_options;
+
+/* path: a folder, with or without folders of classes in it (.jpg .jpeg .png .bmp at any depth, sorted by path), an IDX file of images (.gz
+ * or not; its labels lie beside it), or a folder with IDX files. */
+IJEPA_API ijepa_status ijepa_dataset_open(const char *path, const ijepa_dataset_options *options, ijepa_dataset **out, ijepa_error *err);
+
+/* The program's own images. size and read are called by several threads at once, in no order, until the last user of the data set is closed;
+ * false from them is a damaged image: told of, left out, and replaced by another in training. Labels and names are copied. */
+typedef struct ijepa_dataset_source {
+    int64_t count;
+    int channels;      /* 1 or 3 */
+    int height, width; /* of every image: they are used whole, as an IDX file's are. 0 and 0: `size` tells, and photographs are
+                        * cropped as those of a folder */
+    bool (*size)(void *user, int64_t i, int *height, int *width);
+    bool (*read)(void *user, int64_t i, uint8_t *pixels); /* fills all height x width x channels bytes */
+    const int *labels; /* [count], 0 to classes - 1, or -1 for none [no labels] */
+    int classes;
+    const char *const *class_names; /* [classes]; train and test agree by name ["0", "1", ...] */
+    uint64_t mark;     /* a number that changes when the images do: kept features are found by it [all pixels are read for that] */
+    const char *name;  /* for messages ["memory"] */
+    void *user;
+} ijepa_dataset_source;
+
+IJEPA_API ijepa_status ijepa_dataset_from_callback(const ijepa_dataset_source *source, ijepa_dataset **out, ijepa_error *err);
+IJEPA_API void ijepa_dataset_close(ijepa_dataset *dataset);
+
+IJEPA_API int64_t ijepa_dataset_count(const ijepa_dataset *dataset);              /* 0 for NULL, like the next two */
+IJEPA_API int ijepa_dataset_channels(const ijepa_dataset *dataset);
+IJEPA_API int ijepa_dataset_classes(const ijepa_dataset *dataset);                /* 0: no labels */
+IJEPA_API const char *ijepa_dataset_class_name(const ijepa_dataset *dataset, int label); /* NULL: there is no such class */
+IJEPA_API int ijepa_dataset_label(const ijepa_dataset *dataset, int64_t i);       /* -1: none, or no such image */
+
+/* The path below the folder, "train-images-idx3-ubyte:17", "memory:17"; "" for no such image. Valid until the next call for this data set. */
+IJEPA_API const char *ijepa_dataset_name(ijepa_dataset *dataset, int64_t i);
+
+/* Pixels of image i into `pixels`, of which there are `bytes`. *height and *width are set even when there are too few, which is
+ * IJEPA_ERROR_ARGUMENT; with pixels NULL the size alone is asked. An image is decoded once for asking and reading. */
+IJEPA_API ijepa_status ijepa_dataset_read(ijepa_dataset *dataset, int64_t i, uint8_t *pixels, size_t bytes, int *height, int *width, ijepa_error *err);
 
 /* ---- training ---- */
 
@@ -126,6 +249,7 @@ typedef struct ijepa_trainer_options {
     /* Told of things a user should see, one line each: the device, a damaged image, a checkpoint. [NULL] */
     void (*message)(void *user, const char *line);
     void *user;
+    ijepa_dataset *dataset;    /* train on this; the configuration's channels must be its own [the configuration's data.path, opened] */
 } ijepa_trainer_options;
 
 /* Opens device and data, allocates, initialises or resumes. */
@@ -141,44 +265,68 @@ IJEPA_API const char *ijepa_trainer_folder(const ijepa_trainer *trainer);
 /* Writes a checkpoint, atomically. path NULL: into the run folder, under the step's number. */
 IJEPA_API ijepa_status ijepa_trainer_save(ijepa_trainer *trainer, const char *path, ijepa_error *err);
 
+/* ijepa_trainer_evaluate and ijepa_trainer_model, below, look at the encoder between two steps. */
+
 /* ---- models ---- */
 
+/* An encoder that runs forward. Features are f32 and have the same bits whatever else is in the batch; a batch that is not full costs what its
+ * pictures cost. How a picture becomes the encoder's input (its crop, size, mean and deviation) is as the model was trained. */
 typedef struct ijepa_model ijepa_model;
 typedef struct ijepa_model_info {
     int image_height, image_width, channels, patch_size, patches, dim, depth, heads;
     int64_t parameters;  /* of the encoder */
     int64_t step;        /* training steps it has seen */
     float mean[3], std[3];
+    int features;        /* floats of a picture, pooled: dim, or 4 dim with layers "last4" */
 } ijepa_model_info;
 
 typedef struct ijepa_model_options {
     ijepa_device_options device;
     int batch;             /* pictures encoded at once; one that is not full costs what its pictures cost [32] */
     const char *precision; /* of matrix products: "f32", "f16", "bf16", "auto" [f32] */
+    const char *layers;    /* of pooled features: "last"; "last4": the last four blocks side by side, the last one's columns last [last] */
+    const char *encoder;   /* "target", "context" [target] */
     int height, width;     /* as in ijepa_embed_options, and so are these: */
+    bool whole;
     const char *resize, *filter, *resampler, *positions;
 } ijepa_model_options;
 
-/* Opens a run folder (its newest checkpoint), a checkpoint file, or a model of others: the released .pth.tar or safetensors with its names, a
- * folder of transformers (IJepaModel, IJepaForImageClassification) or timm. What such files do not tell (heads, mean and std, ...) may be
- * written into FILE.yaml beside a file, ijepa.yaml in a folder, with the keys of a training configuration. options may be NULL. */
+/* Opens a run folder (its newest intact checkpoint), a checkpoint, or a model of others: the released .pth.tar or safetensors with its
+ * names, a folder of transformers (IJepaModel, IJepaForImageClassification) or timm. What such files do not tell (heads, mean and std, ...)
+ * may be written into FILE.yaml beside a file, ijepa.yaml in a folder, with the keys of a training configuration. options may be NULL. */
 IJEPA_API ijepa_status ijepa_model_open_with(const char *path, const ijepa_model_options *options, ijepa_model **out, ijepa_error *err);
 
 /* The same in f32. device may be NULL. */
 IJEPA_API ijepa_status ijepa_model_open(const char *path, const ijepa_device_options *device, int batch, ijepa_model **out, ijepa_error *err);
 IJEPA_API void ijepa_model_close(ijepa_model *model);
-IJEPA_API void ijepa_model_describe(const ijepa_model *model, ijepa_model_info *info);
+IJEPA_API void ijepa_model_describe(const ijepa_model *model, ijepa_model_info *info); /* zeroed for NULL */
 
-/* Encodes a picture file with the target encoder: features [dim] is the mean over patches (pooled) or [patches, dim] (not pooled). */
+/* Encodes a picture file: features [info.features], the mean over patches (pooled), or [patches, dim] of the last layer (not pooled). */
 IJEPA_API ijepa_status ijepa_model_encode_file(ijepa_model *model, const char *path, bool pooled, float *features, ijepa_error *err);
 
-/* The same for count files, a batch at a time: features [count, dim] or [count, patches, dim]. */
+/* The same for count files, a batch at a time: features [count, info.features] or [count, patches, dim]. Files are read as they are needed: an
+ * error says which one cannot be, and features are unset then. */
 IJEPA_API ijepa_status ijepa_model_encode_files(ijepa_model *model, const char *const *paths, int64_t count, bool pooled, float *features,
                                                 ijepa_error *err);
 
-/* The same for pixels in memory, [height, width, channels] bytes, channels 1 or 3. */
+/* The same for pixels in memory, [height, width, channels] bytes, channels 1 or 3: not of the model's necessarily. */
 IJEPA_API ijepa_status ijepa_model_encode(ijepa_model *model, const uint8_t *pixels, int height, int width, int channels, bool pooled, float *features,
                                           ijepa_error *err);
+
+typedef struct ijepa_image {
+    const uint8_t *pixels;        /* the first row's first pixel */
+    int height, width, channels;
+    int64_t stride_bytes;         /* from a row to the next; negative where rows are stored upwards [width x channels] */
+} ijepa_image;
+
+/* The same for count images in memory, of any sizes, a batch at a time. */
+IJEPA_API ijepa_status ijepa_model_encode_images(ijepa_model *model, const ijepa_image *images, int64_t count, bool pooled, float *features,
+                                                 ijepa_error *err);
+
+/* The target encoder of a trainer, as it is now: it reads the weights that the trainer goes on to change. It belongs to the trainer, is the same
+ * handle in every call (which brings info.step up to date), encodes 32 pictures at once in the trainer's precision, and is closed
+ * with the trainer; closing it does nothing. */
+IJEPA_API ijepa_status ijepa_trainer_model(ijepa_trainer *trainer, ijepa_model **out, ijepa_error *err);
 
 /* ---- features of many images ---- */
 
@@ -261,6 +409,7 @@ typedef struct ijepa_eval_options {
     void (*message)(void *user, const char *line); /* things a user should see */
     bool (*stop)(void *user);  /* asked between batches; true ends the call with IJEPA_ERROR_STOPPED [NULL] */
     void *user;
+    ijepa_dataset *train_data, *test_data; /* open data sets instead of `train` and `test` [none] */
 } ijepa_eval_options;
 
 typedef struct ijepa_eval_row {
@@ -298,6 +447,10 @@ typedef struct ijepa_eval_result {
 IJEPA_API ijepa_status ijepa_eval(const char *run, const ijepa_eval_options *options, ijepa_eval_result *result, ijepa_error *err);
 IJEPA_API void ijepa_eval_free(ijepa_eval_result *result);
 
+/* Evaluates a trainer's encoder as it is now, frozen (knn, linear, logistic), and changes nothing of the training. Device and precision are the
+ * trainer's, nothing is kept in its folder; `train` is its own data [data.path or the data set it was given]. */
+IJEPA_API ijepa_status ijepa_trainer_evaluate(ijepa_trainer *trainer, const ijepa_eval_options *options, ijepa_eval_result *result, ijepa_error *err);
+
 /* The chosen row, or NULL. */
 IJEPA_API const ijepa_eval_row *ijepa_eval_find(const ijepa_eval_result *result, const char *task, const char *method, const char *features);
 
@@ -333,6 +486,7 @@ typedef struct ijepa_finetune_options {
     bool (*progress)(void *user, const ijepa_finetune_progress *progress); /* told every step; false: stop */
     void (*message)(void *user, const char *line); /* a damaged image, a step that was not finite */
     void *user;
+    ijepa_dataset *train_data, *test_data; /* open data sets instead of `train` and `test` [none] */
 } ijepa_finetune_options;
 
 typedef struct ijepa_finetune_seed {
@@ -537,12 +691,13 @@ typedef struct ijepa_replay_row {
 } ijepa_replay_row;
 
 typedef struct ijepa_replay_result {
-    bool pass;
+    bool pass;            /* every tensor is within its tolerance, and the validation layers had nothing to say */
     char device[256], driver[512];
     char precision[8], rungs[300]; /* "f16"; the same with the matrix engines that computed it */
     ijepa_replay_row *groups, *tensors; /* owned; ijepa_replay_free */
     int group_count, tensor_count;
     int validation_messages;
+    char validation_message[1024]; /* the first of them; "" for none */
 } ijepa_replay_result;
 
 typedef struct ijepa_replay_options {
@@ -718,6 +873,37 @@ IJEPA_API ijepa_status ijepa_draw_bench(const ijepa_bench_row *rows, int count, 
 
 /* Draws loss.png (loss, trivial predictor, verdict) from a run folder's log. */
 IJEPA_API ijepa_status ijepa_draw_run(const char *run, ijepa_error *err);
+
+/* ---- the layout that this header and the library must share ---- */
+
+/* Every struct that a caller fills or reads. */
+#define IJEPA_STRUCTS(X)                                                                                                                   \
+    X(ijepa_error) X(ijepa_device_info) X(ijepa_device_options) X(ijepa_context_options) X(ijepa_dataset_options) X(ijepa_dataset_source)  \
+    X(ijepa_progress) X(ijepa_trainer_options) X(ijepa_model_info) X(ijepa_model_options) X(ijepa_image) X(ijepa_embed_options)            \
+    X(ijepa_embed_result) X(ijepa_eval_options) X(ijepa_eval_row) X(ijepa_eval_result) X(ijepa_finetune_progress) X(ijepa_finetune_options) \
+    X(ijepa_finetune_seed) X(ijepa_finetune_result) X(ijepa_search_options) X(ijepa_search_hit) X(ijepa_search_result)                     \
+    X(ijepa_duplicates_options) X(ijepa_duplicate_pair) X(ijepa_duplicate_group) X(ijepa_duplicates_result) X(ijepa_ablate_run)            \
+    X(ijepa_ablate_row) X(ijepa_ablate_table) X(ijepa_ablate_result) X(ijepa_ablate_options) X(ijepa_replay_row) X(ijepa_replay_result)    \
+    X(ijepa_replay_options) X(ijepa_selftest_case) X(ijepa_selftest_options) X(ijepa_scenes_options) X(ijepa_scenes_result)                \
+    X(ijepa_masks_result) X(ijepa_tune_row) X(ijepa_tune_options) X(ijepa_bench_row) X(ijepa_bench_roof) X(ijepa_bench_options)            \
+    X(ijepa_bench_summary)
+
+typedef struct ijepa_struct_size {
+    const char *name;
+    size_t bytes;
+} ijepa_struct_size;
+
+/* IJEPA_ERROR_MISMATCH names the first struct whose size differs from the library's, with both sizes, or both ABI versions. */
+IJEPA_API ijepa_status ijepa_abi_compare(int abi_version, const ijepa_struct_size *sizes, int count, ijepa_error *err);
+
+/* Compares what this program was compiled with: the first call of a program that was not linked by libijepa.so's versioned name. err may be NULL,
+ * and should be where ijepa_error itself may differ. */
+static inline ijepa_status ijepa_abi_check(ijepa_error *err) {
+#define IJEPA_SIZE_OF(name) {#name, sizeof(name)},
+    static const ijepa_struct_size sizes[] = {IJEPA_STRUCTS(IJEPA_SIZE_OF)};
+#undef IJEPA_SIZE_OF
+    return ijepa_abi_compare(IJEPA_ABI_VERSION, sizes, (int)(sizeof sizes / sizeof sizes[0]), err);
+}
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,6 @@
 /* Features of pictures, as CSV: one line a picture, its path first, then the mean over patches of the target encoder's output.
  *
- *   cc extract_features.c -lijepa -o extract_features
+ *   cc extract_features.c $(pkg-config --cflags --libs ijepa) -o extract_features
  *   ./extract_features runs/photos a.jpg b.png > features.csv */
 #include <ijepa.h>
 
@@ -29,7 +29,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "encoder: %d x %d pixels, %d patches, dim %d, depth %d, %lld parameters, %lld training steps\n", info.image_height,
             info.image_width, info.patches, info.dim, info.depth, (long long)info.parameters, (long long)info.step);
 
-    float *features = malloc((size_t)pictures * (size_t)info.dim * sizeof *features); /* [pictures, dim] */
+    float *features = malloc((size_t)pictures * (size_t)info.features * sizeof *features); /* [pictures, features] */
     if (!features || ijepa_model_encode_files(model, paths, pictures, true, features, &err) != IJEPA_OK) {
         int code = features ? fail(&err) : EXIT_FAILURE;
         free(features);
@@ -38,7 +38,7 @@ int main(int argc, char **argv) {
     }
     for (int i = 0; i < pictures; i++) {
         printf("%s", paths[i]);
-        for (int d = 0; d < info.dim; d++) printf(",%.6g", (double)features[(size_t)i * (size_t)info.dim + (size_t)d]);
+        for (int d = 0; d < info.features; d++) printf(",%.6g", (double)features[(size_t)i * (size_t)info.features + (size_t)d]);
         printf("\n");
     }
     free(features);

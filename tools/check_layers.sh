@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # tools/check_layers.sh: the rules of the house that a machine can check. Prints each breach as FILE:LINE: what; exit code 1 if any.
 #   1. A folder of src/ includes only itself and folders to its left; src/cli and samples/ see include/ijepa.h alone.
-#   2. Vulkan and volk appear in src/gpu alone.
+#   2. Vulkan appears in src/gpu alone.
 #   3. The library never prints, exits or aborts.
 #   4. Every C file of src/, every shader and every script opens with a comment.
 #   5. No file names a place on somebody's own machine.
+#   6. Every struct of include/ijepa.h is in IJEPA_STRUCTS, whose sizes programs compare.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 order=(base io data gpu ops model train eval view api)
@@ -23,7 +24,7 @@ for layer in "${order[@]}" cli; do
         name=${BASH_REMATCH[1]}
         folder=${name%%/*}
         case $name in
-            vulkan/*|volk.h) [ "$layer" = gpu ] || echo "$file:$line: $name outside src/gpu" ;;
+            vulkan/*) [ "$layer" = gpu ] || echo "$file:$line: $name outside src/gpu" ;;
             cli/*) [ "$layer" = cli ] || echo "$file:$line: the library includes $name" ;;
             */*)
                 [ -n "${rank[$folder]:-}" ] || [ "$folder" = shaders ] || continue
@@ -56,6 +57,12 @@ done >>"$breaches"
 if git rev-parse --git-dir >/dev/null 2>&1; then
     git ls-files -z --cached --others --exclude-standard | xargs -0 grep -InE '(^|[^A-Za-z0-9_.$}])/(work|home|Users|mnt)/[A-Za-z]|/tmp/(ij/|bash_)' -- 2>/dev/null | sed 's/$/  (a place on one machine)/' >>"$breaches" || true
 fi
+
+# 6.
+list=$(sed -n '/^#define IJEPA_STRUCTS/,/^$/p' include/ijepa.h)
+sed -n 's/^typedef struct \(ijepa_[a-z_0-9]*\) {.*/\1/p' include/ijepa.h | grep -vx ijepa_struct_size | while read -r name; do
+    [[ $list == *"X($name)"* ]] || echo "include/ijepa.h: $name is not in IJEPA_STRUCTS"
+done >>"$breaches"
 
 if [ -s "$breaches" ]; then
     cat "$breaches"

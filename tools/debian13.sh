@@ -19,7 +19,7 @@ mirror=${IJEPA_MIRROR:-http://deb.debian.org/debian}
 
 # Names that Debian 12, Debian 13 and Ubuntu 24.04 share; what only the Debian 13 root gets stands apart.
 packages=(gcc g++ clang make cmake ninja-build pkg-config git ca-certificates
-    glslang-tools glslc spirv-tools libvulkan-dev libvulkan-volk-dev vulkan-validationlayers vulkan-tools
+    glslang-tools glslc spirv-tools libvulkan-dev vulkan-validationlayers vulkan-tools
     check libyaml-dev libcjson-dev zlib1g-dev libjpeg62-turbo-dev libstb-dev python3 xz-utils dataset-fashion-mnist)
 packages_root=(libclang-rt-19-dev libpng-dev clang-format)
 # Independent evaluators that ours are compared with; the comparisons that need them are left out, by name, where they cannot be had.

@@ -99,19 +99,47 @@ step_precision() {
     LP_NATIVE_VECTOR_WIDTH=512 bash tests/test_precision.sh "$builds/ijepa" 300 bf16
 }
 
-# An installed library must be enough for the samples: header, pkg-config file and library, nothing of the tree.
+# An installed package must be enough, wherever it is moved: header, libraries, pkg-config and CMake files, nothing of the tree.
+install_package() { # makes $work/moved, and $work/archive, which has no shared library
+    cmake -G Ninja -B build/test/package -DCMAKE_BUILD_TYPE=Release -DIJ_TESTS=OFF -DIJ_SPIRV_FOLDER="$top/$builds/spirv" -DCMAKE_INSTALL_PREFIX="$work/first" &&
+        ninja -C build/test/package -j "$jobs" install && mv "$work/first" "$work/moved" && cp -r "$work/moved" "$work/archive" &&
+        find "$work/archive" -name 'libijepa.so*' -delete || return
+    moved=$(dirname "$(find "$work/moved" -name libijepa.a)")
+    tools/check_exports.sh "$moved/libijepa.so" "$moved/libijepa.a"
+}
+
+compile_with() { # package, pkg-config's options, source, program
+    local flags
+    flags=$(PKG_CONFIG_PATH=$(find "$1" -name pkgconfig) pkg-config $2 --cflags --libs ijepa) || return
+    # shellcheck disable=SC2086
+    gcc -std=c11 -Wall -Wextra -Wpedantic -Werror "$3" -o "$4" $flags -lm
+}
+
 step_install() {
-    local sample
-    cmake -G Ninja -B build/test/shared -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DIJ_TESTS=OFF -DIJ_SPIRV_FOLDER="$top/$builds/spirv" -DCMAKE_INSTALL_PREFIX="$work" &&
-        ninja -C build/test/shared -j "$jobs" install || return
-    PKG_CONFIG_PATH=$(find "$work" -name pkgconfig)
-    export PKG_CONFIG_PATH
-    for sample in samples/*.c; do
-        # shellcheck disable=SC2046
-        gcc -std=c11 -Wall -Wextra -Werror "$sample" -o "$work/sample" $(pkg-config --cflags --libs ijepa) || return
-        [[ $(ldd "$work/sample") == *libijepa.so* ]] || { echo "$sample does not use the shared library"; return 1; }
-        echo "$sample builds against the installed library"
+    local sample name moved images=tests/data/images
+    use_main
+    install_package || return
+    export LD_LIBRARY_PATH=$moved
+    sed -n '/^ \*     #include <ijepa.h>/,/^ \*     }$/p' include/ijepa.h | sed 's/^ \* \{0,5\}//' >"$work/header_example.c"
+    for sample in samples/*.c "$work/header_example.c"; do
+        name=$(basename "$sample" .c)
+        compile_with "$work/moved" '' "$sample" "$work/$name" && compile_with "$work/archive" --static "$sample" "$work/${name}_static" || return
+        [[ $(ldd "$work/$name") == *"$moved/libijepa.so."* ]] || { echo "$sample does not use the shared library"; return 1; }
+        [[ $(ldd "$work/${name}_static") != *libijepa* ]] || { echo "$sample does not use the archive"; return 1; }
     done
+    cmake -G Ninja -S tests/consumer -B "$work/consumer" -DCMAKE_PREFIX_PATH="$work/moved" && ninja -C "$work/consumer" &&
+        ctest --test-dir "$work/consumer" --output-on-failure || return
+    # The same features from C, from the archive, from the header's example and from Python.
+    "$work/custom_loop" "$work/shapes.safetensors" 20 || return
+    "$work/extract_features" "$work/shapes.safetensors" $images/*.png >"$work/c.csv" &&
+        "$work/extract_features_static" "$work/shapes.safetensors" $images/*.png >"$work/static.csv" &&
+        python3 samples/extract_features.py "$work/shapes.safetensors" $images/*.png >"$work/python.csv" &&
+        "$work/header_example" "$work/shapes.safetensors" $images/rgb.png >"$work/example.txt" || return
+    [ -s "$work/c.csv" ] && cmp "$work/c.csv" "$work/static.csv" && cmp "$work/c.csv" "$work/python.csv" || return
+    diff <(grep "rgb.png" "$work/c.csv" | cut -d, -f2- | tr , '\n') "$work/example.txt" || return
+    "$work/search_folder" "$work/shapes.safetensors" $images $images/rgb.png 3 >"$work/nearest" && cat "$work/nearest" || return
+    grep -qE '^ +1 +1\.0000 ' "$work/nearest" || { echo "the picture is not its own nearest"; return 1; }
+    ! "$work/extract_features" "$work/nothing" x.png || { echo "a missing model is no error"; return 1; }
 }
 
 # Sanitizers stop at the first finding. What a driver keeps until the process ends is not this project's leak: lavapipe's LLVM holds
@@ -121,6 +149,14 @@ step_sanitizers() {
     printf 'leak:libLLVM\nleak:libvulkan_lvp\nleak:libvulkan.so\n' >"$logs/lsan.supp"
     export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 LSAN_OPTIONS=suppressions=$logs/lsan.supp:print_suppressions=0
     tests=build/test/asan/ijepa_tests IJEPA_SMALL=1 run_suites "$main"
+}
+
+# Two contexts in two threads, and the loader's threads, on a driver whose own threads are not looked into.
+step_threads() {
+    build tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=gcc -DIJ_THREAD_SANITIZE=ON -DIJ_SPIRV_FOLDER="$top/$builds/spirv" || return
+    printf 'called_from_lib:libvulkan\ncalled_from_lib:libLLVM\nrace:libvulkan_lvp\nrace:libvulkan\n' >"$logs/tsan.supp"
+    export TSAN_OPTIONS=halt_on_error=1:suppressions=$logs/tsan.supp
+    tests=build/test/tsan/ijepa_tests IJEPA_SMALL=1 CK_RUN_CASE=all run_suites "$main" context
 }
 
 step_fuzz() { # IJEPA_FUZZ_SECONDS [20] for each target
@@ -156,7 +192,7 @@ step_host_small() { tests=build/test/host/ijepa_tests IJEPA_SMALL=1 run_suites s
 step_host_program() { builds=build/test/host main=system step_program; }
 
 steps_all=(layers build_gcc build_clang lavapipe_full lavapipe_validation lavapipe_older lavapipe_subgroup4 lavapipe_subgroup16 swiftshader
-    program short_run peers precision kill_and_resume install sanitizers fuzz amd_compiler)
+    program short_run peers precision kill_and_resume install sanitizers threads fuzz amd_compiler)
 steps_quick=(layers build_gcc lavapipe_small)
 steps_host=(layers host_build host_small host_program)
 step_lavapipe_small() { IJEPA_SMALL=1 run_suites "$main"; }

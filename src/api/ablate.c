@@ -357,6 +357,7 @@ ijepa_status ijepa_ablate(const char *specification, const ijepa_ablate_options 
     API_NEED(result);
     static const ijepa_ablate_options defaults = {0};
     const ijepa_ablate_options *o = options ? options : &defaults;
+    API_CONTEXT(&o->device);
     if (o->seeds < 0 || o->seeds > ABLATE_SEEDS_MAX) return api_range(__func__, "seeds", o->seeds, "0 to 16", err);
     if (o->steps < 0) return api_range(__func__, "steps", (double)o->steps, "0 or more", err);
     if (o->set_count < 0) return api_range(__func__, "set_count", o->set_count, "0 or more", err);

@@ -45,10 +45,33 @@ ijepa_status api_range(const char *function, const char *argument, double value,
     return api_result(ij_fail(&ours, IJ_ERROR_ARGUMENT, "%s: %s is %g, it must be %s", function, argument, value, wanted), &ours, err);
 }
 
-gpu_device_desc api_device_desc(const ijepa_device_options *options) {
-    if (!options) return (gpu_device_desc){0};
-    return (gpu_device_desc){
-        .select = options->device, .validation = options->validation, .cache_folder = options->cache_folder, .off = options->off};
+const char *ijepa_status_name(ijepa_status status) { return ij_status_name((ij_status)status); }
+
+/* ---- layout ---- */
+
+int ijepa_abi_version(void) { return IJEPA_ABI_VERSION; }
+
+static ij_status compare_layout(int abi_version, const ijepa_struct_size *theirs, int count, ij_error *err) {
+#define SIZE_OF(name) {#name, sizeof(name)},
+    static const ijepa_struct_size ours[] = {IJEPA_STRUCTS(SIZE_OF)};
+#undef SIZE_OF
+    if (abi_version != IJEPA_ABI_VERSION)
+        return ij_fail(err, IJ_ERROR_MISMATCH, "the program was compiled for version %d of this library's interface, this is version %d",
+                       abi_version, IJEPA_ABI_VERSION);
+    for (int i = 0; i < count && i < IJ_COUNT(ours); i++)
+        if (strcmp(ours[i].name, theirs[i].name) != 0 || ours[i].bytes != theirs[i].bytes)
+            return ij_fail(err, IJ_ERROR_MISMATCH, "the program's header has %s of %zu bytes where the library has %s of %zu",
+                           theirs[i].name, theirs[i].bytes, ours[i].name, ours[i].bytes);
+    if (count != IJ_COUNT(ours))
+        return ij_fail(err, IJ_ERROR_MISMATCH, "the program's header has %d structs, the library %d", count, IJ_COUNT(ours));
+    return IJ_OK;
+}
+
+ijepa_status ijepa_abi_compare(int abi_version, const ijepa_struct_size *sizes, int count, ijepa_error *err) {
+    API_NEED(sizes);
+    ij_error ours = {0};
+    ij_status status = compare_layout(abi_version, sizes, count, &ours);
+    return api_result(status, &ours, err);
 }
 
 /* ---- devices ---- */
@@ -84,7 +107,7 @@ static void describe_matrices(const gpu_info *from, char *list, size_t bytes) {
     }
 }
 
-static void describe(const gpu_info *from, ijepa_device_info *to) {
+void api_describe_device(const gpu_info *from, ijepa_device_info *to) {
     memset(to, 0, sizeof *to);
     snprintf(to->name, sizeof to->name, "%s", from->name);
     snprintf(to->driver, sizeof to->driver, "%s", from->driver);
@@ -117,7 +140,7 @@ ijepa_status ijepa_devices(const ijepa_device_options *options, ijepa_device_inf
     }
     if (status == IJ_OK) {
         for (int i = 0; i < found_count && i < capacity; i++) {
-            describe(&found[i], &infos[i]);
+            api_describe_device(&found[i], &infos[i]);
             infos[i].chosen = i == chosen;
         }
         *count = found_count;

@@ -132,6 +132,7 @@ ijepa_status ijepa_bench(const ijepa_bench_options *options, ijepa_bench_summary
     API_NEED(options);
     API_NEED(options->what);
     API_NEED(options->on_row);
+    API_CONTEXT(&options->device);
     if (options->runs < 0 || options->runs > RUNS_MAX) return api_range(__func__, "runs", options->runs, "0 to 10000", err);
     if (options->batch < 0 || options->batch > 65536) return api_range(__func__, "batch", options->batch, "0 to 65536", err);
     ij_error ours = {0};

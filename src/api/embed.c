@@ -12,7 +12,23 @@ static ij_status choose(const char *text, const char *what, const char *const na
     return ij_fail(err, IJ_ERROR_ARGUMENT, "%s \"%.40s\": there are %s, %s", what, text, names[0], names[1]);
 }
 
-static ij_status convert(const ijepa_embed_options *from, ij_embed_data_options *to, ij_error *err) {
+/* What an embedding tells goes through these where the context's log stands in for `damaged`. */
+static void log_damaged(void *user, const char *line) {
+    const ijepa_embed_options *o = user;
+    api_log(o->device.context, IJEPA_LOG_WARNING, line);
+}
+
+static void own_progress(void *user, const char *what, int64_t done, int64_t total) {
+    const ijepa_embed_options *o = user;
+    o->progress(o->user, what, done, total);
+}
+
+static bool own_stop(void *user) {
+    const ijepa_embed_options *o = user;
+    return o->stop(o->user);
+}
+
+static ij_status convert(ijepa_embed_options *from, ij_embed_data_options *to, ij_error *err) {
     static const char *const layers[] = {"last", "last4"}, *const encoders[] = {"target", "context"};
     int four, context;
     IJ_TRY(choose(from->layers, "layers", layers, &four, err));
@@ -38,6 +54,11 @@ static ij_status convert(const ijepa_embed_options *from, ij_embed_data_options 
                                   .on_damaged = from->damaged,
                                   .message = from->message,
                                   .user = from->user};
+    if (!from->damaged && api_logs(from->device.context)) {
+        to->on_damaged = log_damaged, to->user = from;
+        if (from->progress) to->progress = own_progress;
+        if (from->stop) to->stop = own_stop;
+    }
     return from->precision ? ij_precision_find(from->precision, &to->precision, err) : IJ_OK;
 }
 
@@ -66,10 +87,12 @@ ijepa_status ijepa_embed(const char *model, const char *const *data, int count, 
     for (int i = 0; i < count; i++) API_NEED(data[i]);
     if (options->height < 0) return api_range(__func__, "height", options->height, "0 or more", err);
     if (options->width < 0) return api_range(__func__, "width", options->width, "0 or more", err);
+    API_CONTEXT(&options->device);
     ij_error ours = {0};
+    ijepa_embed_options asked = *options;
     ij_embed_data_options o;
     ij_embed_data_result found;
-    ij_status status = convert(options, &o, &ours);
+    ij_status status = convert(&asked, &o, &ours);
     if (status == IJ_OK) status = ij_embed_data(model, data, count, &o, &found, &ours);
     if (status == IJ_OK && result) copy_result(&found, result);
     return api_result(status, &ours, err);

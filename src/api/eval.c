@@ -45,52 +45,119 @@ static ij_status result_out(const ij_eval_result *from, ijepa_eval_result *to, i
     return ij_eval_json(from, &to->json, err);
 }
 
+/* ---- running one ---- */
+
+static void log_message(void *user, const char *line) {
+    const ijepa_eval_options *o = user;
+    api_log(o->device.context, IJEPA_LOG_INFO, line);
+}
+
+static void own_progress(void *user, const char *what, int64_t done, int64_t total) {
+    const ijepa_eval_options *o = user;
+    o->progress(o->user, what, done, total);
+}
+
+static bool own_stop(void *user) {
+    const ijepa_eval_options *o = user;
+    return o->stop(o->user);
+}
+
+static ij_eval_options options_in(const ijepa_eval_options *o) {
+    return (ij_eval_options){.device = api_device_desc(&o->device),
+                             .tasks = o->tasks,
+                             .methods = o->methods,
+                             .all = o->all,
+                             .features = o->features,
+                             .encoder = o->encoder,
+                             .precision = o->precision,
+                             .train = o->train,
+                             .test = o->test,
+                             .train_set = api_dataset(o->train_data),
+                             .test_set = api_dataset(o->test_data),
+                             .scenes = o->scenes,
+                             .train_limit = o->train_limit,
+                             .test_limit = o->test_limit,
+                             .knn_temperature = o->knn_temperature,
+                             .probe_epochs = o->probe_epochs,
+                             .finetune_epochs = o->finetune_epochs,
+                             .fraction = o->fraction,
+                             .seeds = o->seeds,
+                             .blocks = o->blocks,
+                             .seed = o->seed,
+                             .batch = o->batch,
+                             .no_files = o->no_files,
+                             .progress = o->progress,
+                             .message = o->message,
+                             .stop = o->stop,
+                             .user = o->user};
+}
+
+static ijepa_status check_options(const char *function, const ijepa_eval_options *o, ijepa_error *err) {
+    if (o->train_limit < 0) return api_range(function, "train_limit", (double)o->train_limit, "0 or more", err);
+    if (o->test_limit < 0) return api_range(function, "test_limit", (double)o->test_limit, "0 or more", err);
+    if (!(o->knn_temperature >= 0)) return api_range(function, "knn_temperature", o->knn_temperature, "0 or more", err);
+    if (o->probe_epochs < 0) return api_range(function, "probe_epochs", o->probe_epochs, "0 or more", err);
+    if (o->finetune_epochs < 0) return api_range(function, "finetune_epochs", o->finetune_epochs, "0 or more", err);
+    if (!(o->fraction >= 0 && o->fraction <= 1)) return api_range(function, "fraction", o->fraction, "0 to 1", err);
+    if (o->seeds < 0) return api_range(function, "seeds", o->seeds, "0 or more", err);
+    if (o->blocks < 0) return api_range(function, "blocks", o->blocks, "0 or more", err);
+    if (o->batch < 0 || o->batch > 65536) return api_range(function, "batch", o->batch, "0 to 65536", err);
+    return IJEPA_OK;
+}
+
+static ij_status evaluate(const char *run, const ij_eval_options *ours, ijepa_eval_result *result, ij_error *err) {
+    ij_eval_result found;
+    IJ_TRY(ij_eval_run(run, ours, &found, err));
+    ij_status status = result_out(&found, result, err);
+    ij_eval_result_free(&found);
+    if (status != IJ_OK) ijepa_eval_free(result);
+    return status;
+}
+
 ijepa_status ijepa_eval(const char *run, const ijepa_eval_options *options, ijepa_eval_result *result, ijepa_error *err) {
     API_NEED(run);
     API_NEED(result);
     static const ijepa_eval_options defaults = {0};
-    const ijepa_eval_options *o = options ? options : &defaults;
-    if (o->train_limit < 0) return api_range(__func__, "train_limit", (double)o->train_limit, "0 or more", err);
-    if (o->test_limit < 0) return api_range(__func__, "test_limit", (double)o->test_limit, "0 or more", err);
-    if (!(o->knn_temperature >= 0)) return api_range(__func__, "knn_temperature", o->knn_temperature, "0 or more", err);
-    if (o->probe_epochs < 0) return api_range(__func__, "probe_epochs", o->probe_epochs, "0 or more", err);
-    if (o->finetune_epochs < 0) return api_range(__func__, "finetune_epochs", o->finetune_epochs, "0 or more", err);
-    if (!(o->fraction >= 0 && o->fraction <= 1)) return api_range(__func__, "fraction", o->fraction, "0 to 1", err);
-    if (o->seeds < 0) return api_range(__func__, "seeds", o->seeds, "0 or more", err);
-    if (o->blocks < 0) return api_range(__func__, "blocks", o->blocks, "0 or more", err);
-    if (o->batch < 0 || o->batch > 65536) return api_range(__func__, "batch", o->batch, "0 to 65536", err);
-    ij_eval_options ours = {.device = api_device_desc(&o->device),
-                            .tasks = o->tasks,
-                            .methods = o->methods,
-                            .all = o->all,
-                            .features = o->features,
-                            .encoder = o->encoder,
-                            .precision = o->precision,
-                            .train = o->train,
-                            .test = o->test,
-                            .scenes = o->scenes,
-                            .train_limit = o->train_limit,
-                            .test_limit = o->test_limit,
-                            .knn_temperature = o->knn_temperature,
-                            .probe_epochs = o->probe_epochs,
-                            .finetune_epochs = o->finetune_epochs,
-                            .fraction = o->fraction,
-                            .seeds = o->seeds,
-                            .blocks = o->blocks,
-                            .seed = o->seed,
-                            .batch = o->batch,
-                            .no_files = o->no_files,
-                            .progress = o->progress,
-                            .message = o->message,
-                            .stop = o->stop,
-                            .user = o->user};
+    ijepa_eval_options o = options ? *options : defaults;
+    ijepa_status checked = check_options(__func__, &o, err);
+    if (checked != IJEPA_OK) return checked;
+    API_CONTEXT(&o.device);
+    ij_eval_options ours = options_in(&o);
+    if (!o.message && api_logs(o.device.context)) {
+        ours.message = log_message, ours.user = &o;
+        if (o.progress) ours.progress = own_progress;
+        if (o.stop) ours.stop = own_stop;
+    }
     ij_error own = {0};
-    ij_eval_result found;
-    ij_status status = ij_eval_run(run, &ours, &found, &own);
-    if (status != IJ_OK) return api_result(status, &own, err);
-    status = result_out(&found, result, &own);
-    ij_eval_result_free(&found);
-    if (status != IJ_OK) ijepa_eval_free(result);
+    ij_status status = evaluate(run, &ours, result, &own);
+    return api_result(status, &own, err);
+}
+
+static ij_status evaluate_live(const ij_trainer_view *view, const ijepa_eval_options *o, ij_dataset *trained_on, ijepa_eval_result *result,
+                               ij_error *err) {
+    ij_eval_live live = {view->weights, view->config, view->step};
+    ij_eval_options ours = options_in(o);
+    if (o->precision) return ij_fail(err, IJ_ERROR_ARGUMENT, "precision \"%.20s\": a trainer is evaluated in its own", o->precision);
+    if (o->device.device || o->device.context || o->device.validation || o->device.off || o->device.cache_folder)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "a trainer is evaluated on its own device: no device is named");
+    ours.device = (gpu_device_desc){.open = view->device};
+    ours.live = &live;
+    ours.no_files = true;
+    if (!ours.train_set && !(o->train && *o->train)) ours.train_set = trained_on;
+    return evaluate("", &ours, result, err);
+}
+
+ijepa_status ijepa_trainer_evaluate(ijepa_trainer *trainer, const ijepa_eval_options *options, ijepa_eval_result *result,
+                                    ijepa_error *err) {
+    API_NEED(trainer);
+    API_NEED(result);
+    static const ijepa_eval_options defaults = {0};
+    const ijepa_eval_options *o = options ? options : &defaults;
+    ijepa_status checked = check_options(__func__, o, err);
+    if (checked != IJEPA_OK) return checked;
+    ij_error own = {0};
+    ij_trainer_view view = api_trainer_view(trainer);
+    ij_status status = evaluate_live(&view, o, api_trainer_dataset(trainer), result, &own);
     return api_result(status, &own, err);
 }
 

@@ -25,7 +25,10 @@ static bool on_progress(void *user, const ij_finetune_progress *p) {
 
 static void on_message(void *user, const char *line) {
     const ijepa_finetune_options *o = user;
-    o->message(o->user, line);
+    if (o->message)
+        o->message(o->user, line);
+    else
+        api_log(o->device.context, IJEPA_LOG_INFO, line);
 }
 
 static void copy_result(const ij_finetune_result *from, ijepa_finetune_result *to) {
@@ -70,9 +73,12 @@ ijepa_status ijepa_finetune(const char *run, const ijepa_finetune_options *optio
     ijepa_finetune_options o = options ? *options : defaults;
     if (o.per_class < 0) return api_range(__func__, "per_class", (double)o.per_class, "0 or more", err);
     if (o.last_blocks < 0) return api_range(__func__, "last_blocks", o.last_blocks, "0 or more", err);
+    API_CONTEXT(&o.device);
     ij_finetune_desc ours = {.device = api_device_desc(&o.device),
                              .train = o.train,
                              .test = o.test,
+                             .train_set = api_dataset(o.train_data),
+                             .test_set = api_dataset(o.test_data),
                              .fraction = o.fraction,
                              .per_class = o.per_class,
                              .last_blocks = o.last_blocks,
@@ -88,7 +94,7 @@ ijepa_status ijepa_finetune(const char *run, const ijepa_finetune_options *optio
                              .seeds = o.seeds,
                              .out = o.out,
                              .progress = o.progress ? on_progress : NULL,
-                             .message = o.message ? on_message : NULL,
+                             .message = o.message || api_logs(o.device.context) ? on_message : NULL,
                              .user = &o};
     ij_error own = {0};
     ij_finetune_result found = {0};

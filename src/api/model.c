@@ -18,9 +18,13 @@
 
 struct ijepa_model {
     ijepa_model_info info;
-    ij_train_config config; /* what it was trained with */
+    ij_train_config config; /* what it was trained with; its image size is what was asked for */
+    ijepa_context *context; /* held; NULL: none */
     gpu_device *device;
     ij_precision precision;
+    ij_embed_output pooled; /* IJ_EMBED_LAST or IJ_EMBED_LAST4 */
+    bool use_context;       /* the context encoder */
+    bool lent;              /* device and weights are somebody else's, and ijepa_model_close does nothing */
     ij_weights *weights;
     ij_embedder *embedders[IJ_EMBED_TOKENS + 1]; /* of each output that was asked for */
     int batch;
@@ -41,15 +45,14 @@ static ij_status need_embedder(ijepa_model *m, ij_embed_output output, ij_error 
                           .batch = m->batch,
                           .pixel_bytes = (uint64_t)(m->batch * m->picture_bytes),
                           .output = output,
+                          .context = m->use_context,
                           .filter = m->preprocess.filter};
     memcpy(desc.mean, c->mean, sizeof desc.mean);
     memcpy(desc.std, c->std, sizeof desc.std);
     return ij_embedder_create(m->device, &desc, m->weights, &m->embedders[output], err);
 }
 
-static ij_status open_encoder(ijepa_model *m, const char *checkpoint, const gpu_device_desc *desc, ij_error *err) {
-    const ij_train_config *c = &m->config;
-    IJ_TRY(gpu_device_open(desc, &m->device, err));
+static ij_status make_room(ijepa_model *m, ij_error *err) {
     int64_t limit = PIXEL_BYTES_MAX;
     if (gpu_device_info(m->device)->range_max < (uint64_t)limit) limit = (int64_t)gpu_device_info(m->device)->range_max;
     m->picture_bytes = limit / m->batch / 16 * 16;
@@ -59,30 +62,24 @@ static ij_status open_encoder(ijepa_model *m, const char *checkpoint, const gpu_
         return ij_fail(err, IJ_ERROR_ARGUMENT, "a batch of %d pictures of %d x %d is more than %lld MiB of pixels; there is room for %lld",
                        m->batch, m->preprocess.height, m->preprocess.width, (long long)(limit >> 20), (long long)(limit / (need + 15)));
     IJ_TRY(ij_alloc(&m->places, m->batch, sizeof *m->places, "pictures", err));
-    IJ_TRY(ij_alloc(&m->pixels, m->batch, (size_t)m->picture_bytes, "pixels of a batch", err));
+    return ij_alloc(&m->pixels, m->batch, (size_t)m->picture_bytes, "pixels of a batch", err);
+}
+
+static ij_status open_encoder(ijepa_model *m, const char *checkpoint, const gpu_device_desc *desc, ij_error *err) {
+    const ij_train_config *c = &m->config;
     gpu_element element;
+    IJ_TRY(gpu_device_open(desc, &m->device, err));
+    IJ_TRY(make_room(m, err));
     IJ_TRY(ij_precision_resolve(m->device, m->precision, &element, NULL, 0, err));
-    IJ_TRY(ij_weights_create(m->device, &c->model, IJ_KEEP_TARGET, &m->weights, err));
+    IJ_TRY(ij_weights_create(m->device, &c->model, m->use_context ? IJ_KEEP_CONTEXT : IJ_KEEP_TARGET, &m->weights, err));
     IJ_TRY(ij_weights_keep_half(m->weights, element, err));
     IJ_TRY(ij_weights_commit(m->weights, err));
     return ij_checkpoint_read(checkpoint, m->weights, err);
 }
 
-static ij_status open_model(ijepa_model *m, const char *path, const ijepa_model_options *options, ij_error *err) {
-    char checkpoint[4600];
-    int64_t step;
-    IJ_TRY(ij_checkpoint_find(path, checkpoint, sizeof checkpoint, NULL, 0, err));
-    IJ_TRY(ij_checkpoint_config(checkpoint, &m->config, &step, err));
-    ij_model_config *c = &m->config.model;
-    gpu_device_desc desc = api_device_desc(&options->device);
-    ij_preprocess_wish wish = {options->resize, options->filter, options->resampler, options->height, options->width};
-    IJ_TRY(ij_preprocess_settle(&m->config.preprocess, &wish, c->image_height, c->image_width, &m->preprocess, err));
-    const ij_model_config trained = *c;
-    c->image_height = m->preprocess.height, c->image_width = m->preprocess.width;
-    IJ_TRY(ij_model_check(c, err));
-    IJ_TRY(open_encoder(m, checkpoint, &desc, err));
-    IJ_TRY(ij_weights_choose_positions(m->weights, options->positions, &trained, c, err));
-    IJ_TRY(need_embedder(m, IJ_EMBED_LAST, err));
+static void fill_info(ijepa_model *m, int64_t step) {
+    const ij_model_config *c = &m->config.model;
+    int layers = c->depth < IJ_EMBED_LAYERS ? c->depth : IJ_EMBED_LAYERS;
     m->info = (ijepa_model_info){.image_height = c->image_height,
                                  .image_width = c->image_width,
                                  .channels = c->channels,
@@ -92,10 +89,45 @@ static ij_status open_model(ijepa_model *m, const char *path, const ijepa_model_
                                  .depth = c->depth,
                                  .heads = c->heads,
                                  .parameters = m->weights->table.encoder_elements,
-                                 .step = step};
+                                 .step = step,
+                                 .features = m->pooled == IJ_EMBED_LAST4 ? layers * c->dim : c->dim};
     memcpy(m->info.mean, m->config.mean, sizeof m->info.mean);
     memcpy(m->info.std, m->config.std, sizeof m->info.std);
+}
+
+static ij_status open_model(ijepa_model *m, const char *path, const ijepa_model_options *o, ij_error *err) {
+    char checkpoint[4600];
+    int64_t step;
+    gpu_device_desc desc = api_device_desc(&o->device);
+    ij_model_config *c = &m->config.model;
+    IJ_TRY(ij_checkpoint_find(path, checkpoint, sizeof checkpoint, NULL, 0, err));
+    IJ_TRY(ij_checkpoint_config(checkpoint, &m->config, &step, err));
+    ij_preprocess_wish wish = {o->whole && !o->resize ? "exact" : o->resize, o->filter, o->resampler, o->height, o->width};
+    IJ_TRY(ij_preprocess_settle(&m->config.preprocess, &wish, c->image_height, c->image_width, &m->preprocess, err));
+    const ij_model_config trained = *c;
+    c->image_height = m->preprocess.height, c->image_width = m->preprocess.width;
+    IJ_TRY(ij_model_check(c, err));
+    IJ_TRY(open_encoder(m, checkpoint, &desc, err));
+    IJ_TRY(ij_weights_choose_positions(m->weights, o->positions, &trained, c, err));
+    IJ_TRY(need_embedder(m, m->pooled, err));
+    fill_info(m, step);
     return IJ_OK;
+}
+
+/* A text among two, the first by default; *second: it is the second. */
+static ij_status choose(const char *text, const char *what, const char *first, const char *other, bool *second, ij_error *err) {
+    *second = text && strcmp(text, other) == 0;
+    if (!text || *second || strcmp(text, first) == 0) return IJ_OK;
+    return ij_fail(err, IJ_ERROR_ARGUMENT, "%s \"%.40s\": there are %s, %s", what, text, first, other);
+}
+
+static ij_status read_options(ijepa_model *m, const ijepa_model_options *o, ij_error *err) {
+    bool four;
+    IJ_TRY(choose(o->layers, "layers", "last", "last4", &four, err));
+    IJ_TRY(choose(o->encoder, "encoder", "target", "context", &m->use_context, err));
+    m->pooled = four ? IJ_EMBED_LAST4 : IJ_EMBED_LAST;
+    m->batch = o->batch ? o->batch : BATCH_DEFAULT;
+    return o->precision ? ij_precision_find(o->precision, &m->precision, err) : IJ_OK;
 }
 
 ijepa_status ijepa_model_open_with(const char *path, const ijepa_model_options *options, ijepa_model **out, ijepa_error *err) {
@@ -104,22 +136,22 @@ ijepa_status ijepa_model_open_with(const char *path, const ijepa_model_options *
     API_NEED(path);
     static const ijepa_model_options defaults = {0};
     if (!options) options = &defaults;
+    if (options->batch < 0 || options->batch > BATCH_MAX) return api_range(__func__, "batch", options->batch, "0 to 4096", err);
     if (options->height < 0) return api_range(__func__, "height", options->height, "0 or more", err);
     if (options->width < 0) return api_range(__func__, "width", options->width, "0 or more", err);
-    if (options->batch < 0 || options->batch > BATCH_MAX) return api_range(__func__, "batch", options->batch, "0 to 4096", err);
+    API_CONTEXT(&options->device);
     ij_error ours = {0};
     ijepa_model *model;
-    ij_precision precision = IJ_PRECISION_F32;
-    ij_status status = options->precision ? ij_precision_find(options->precision, &precision, &ours) : IJ_OK;
-    if (status == IJ_OK) status = ij_alloc(&model, 1, sizeof *model, "model", &ours);
+    ij_status status = ij_alloc(&model, 1, sizeof *model, "model", &ours);
     if (status != IJ_OK) return api_result(status, &ours, err);
-    model->batch = options->batch ? options->batch : BATCH_DEFAULT;
-    model->precision = precision;
-    status = open_model(model, path, options, &ours);
+    model->precision = IJ_PRECISION_F32;
+    model->context = api_context_hold(options->device.context);
+    status = read_options(model, options, &ours);
+    if (status == IJ_OK) status = open_model(model, path, options, &ours);
     if (status == IJ_OK)
         *out = model;
     else
-        ijepa_model_close(model);
+        api_model_destroy(model);
     return api_result(status, &ours, err);
 }
 
@@ -129,11 +161,41 @@ ijepa_status ijepa_model_open(const char *path, const ijepa_device_options *devi
     return ijepa_model_open_with(path, &options, out, err);
 }
 
+ij_status api_model_lend(const ij_trainer_view *view, ijepa_model **out, ij_error *err) {
+    *out = NULL;
+    ijepa_model *model;
+    IJ_TRY(ij_alloc(&model, 1, sizeof *model, "model", err));
+    model->lent = true;
+    model->config = *view->config;
+    model->device = view->device, model->weights = view->weights;
+    model->pooled = IJ_EMBED_LAST;
+    model->batch = BATCH_DEFAULT;
+    fill_info(model, view->step);
+    const ij_model_config *c = &model->config.model;
+    ij_status status =
+        ij_preprocess_settle(&view->config->preprocess, &(ij_preprocess_wish){0}, c->image_height, c->image_width, &model->preprocess, err);
+    if (status == IJ_OK) status = make_room(model, err);
+    if (status == IJ_OK)
+        *out = model;
+    else
+        api_model_destroy(model);
+    return status;
+}
+
+void api_model_set_step(ijepa_model *model, int64_t step) { model->info.step = step; }
+
 void ijepa_model_close(ijepa_model *model) {
+    if (model && !model->lent) api_model_destroy(model);
+}
+
+void api_model_destroy(ijepa_model *model) {
     if (!model) return;
     for (int i = 0; i < IJ_COUNT(model->embedders); i++) ij_embedder_destroy(model->embedders[i]);
-    ij_weights_destroy(model->weights);
-    gpu_device_close(model->device);
+    if (!model->lent) {
+        ij_weights_destroy(model->weights);
+        gpu_device_close(model->device);
+    }
+    api_context_release(model->context);
     ij_image_free(&model->decoded);
     ij_image_free(&model->padded);
     ij_image_free(&model->resized);
@@ -179,13 +241,18 @@ static ij_status place_picture(ijepa_model *m, const ij_image *image, int at, ij
 }
 
 static ij_status run(ijepa_model *m, int count, bool pooled, float *features, ij_error *err) {
-    ij_embed_output output = pooled ? IJ_EMBED_LAST : IJ_EMBED_TOKENS;
+    ij_embed_output output = pooled ? m->pooled : IJ_EMBED_TOKENS;
     IJ_TRY(need_embedder(m, output, err));
     return ij_embedder_run(m->embedders[output], m->places, count, m->pixels, (uint64_t)(count * m->picture_bytes), features, err);
 }
 
+/* Of one picture. */
+static size_t floats_of(const ijepa_model *m, bool pooled) {
+    return pooled ? (size_t)m->info.features : (size_t)m->info.dim * (size_t)m->info.patches;
+}
+
 static ij_status encode_files(ijepa_model *m, const char *const *paths, int64_t count, bool pooled, float *features, ij_error *err) {
-    size_t each = (size_t)m->info.dim * (size_t)(pooled ? 1 : m->info.patches);
+    size_t each = floats_of(m, pooled);
     for (int64_t begin = 0; begin < count; begin += m->batch) {
         int here = count - begin < m->batch ? (int)(count - begin) : m->batch;
         for (int i = 0; i < here; i++) {
@@ -202,6 +269,7 @@ ijepa_status ijepa_model_encode_files(ijepa_model *model, const char *const *pat
     API_NEED(model);
     API_NEED(paths);
     API_NEED(features);
+    if (count < 0) return api_range(__func__, "count", (double)count, "0 or more", err);
     for (int64_t i = 0; i < count; i++) API_NEED(paths[i]);
     ij_error ours = {0};
     ij_status status = encode_files(model, paths, count, pooled, features, &ours);
@@ -213,21 +281,65 @@ ijepa_status ijepa_model_encode_file(ijepa_model *model, const char *path, bool 
     return ijepa_model_encode_files(model, &path, 1, pooled, features, err);
 }
 
-ijepa_status ijepa_model_encode(ijepa_model *model, const uint8_t *pixels, int height, int width, int channels, bool pooled,
-                                float *features, ijepa_error *err) {
-    API_NEED(model);
-    API_NEED(pixels);
-    API_NEED(features);
-    ij_error ours = {0};
+/* ---- pixels in memory ---- */
+
+static ij_status check_image(const ijepa_image *image, int64_t number, ij_error *err) {
+    int height = image->height, width = image->width, channels = image->channels;
+    int64_t row = (int64_t)width * channels, stride = image->stride_bytes;
     bool possible = height > 0 && width > 0 && height <= IJ_IMAGE_SIDE_MAX && width <= IJ_IMAGE_SIDE_MAX &&
                     (int64_t)height * width <= IJ_IMAGE_PIXELS_MAX;
+    if (!image->pixels) return ij_fail(err, IJ_ERROR_ARGUMENT, "picture %lld: pixels is NULL", (long long)number);
     if (!possible || (channels != 1 && channels != 3))
-        return api_result(ij_fail(&ours, IJ_ERROR_ARGUMENT,
-                                  "ijepa_model_encode: pixels [%d, %d, %d]: a picture of 1 or 3 channels is expected", height, width,
-                                  channels),
-                          &ours, err);
-    ij_image image = {.pixels = (uint8_t *)pixels, .width = width, .height = height, .channels = channels}; /* only read */
-    ij_status status = place_picture(model, &image, 0, &ours);
-    if (status == IJ_OK) status = run(model, 1, pooled, features, &ours);
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "picture %lld: pixels [%d, %d, %d]: a picture of 1 or 3 channels is expected",
+                       (long long)number, height, width, channels);
+    if (stride && stride < row && stride > -row)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "picture %lld: %lld bytes from row to row, a row has %lld", (long long)number,
+                       (long long)stride, (long long)row);
+    return IJ_OK;
+}
+
+/* The picture as it is where its rows follow each other, else a copy in m->decoded. */
+static ij_status gather(ijepa_model *m, const ijepa_image *image, ij_image *out, ij_error *err) {
+    int64_t row = (int64_t)image->width * image->channels, stride = image->stride_bytes;
+    if (!stride || stride == row) {
+        *out = (ij_image){.pixels = (uint8_t *)image->pixels, .width = image->width, .height = image->height, .channels = image->channels};
+        return IJ_OK; /* only read */
+    }
+    IJ_TRY(ij_image_resize(&m->decoded, image->width, image->height, image->channels, "picture", err));
+    for (int64_t y = 0; y < image->height; y++) memcpy(m->decoded.pixels + y * row, image->pixels + y * stride, (size_t)row);
+    *out = m->decoded;
+    return IJ_OK;
+}
+
+static ij_status encode_images(ijepa_model *m, const ijepa_image *images, int64_t count, bool pooled, float *features, ij_error *err) {
+    size_t each = floats_of(m, pooled);
+    for (int64_t i = 0; i < count; i++) IJ_TRY(check_image(&images[i], i, err));
+    for (int64_t begin = 0; begin < count; begin += m->batch) {
+        int here = count - begin < m->batch ? (int)(count - begin) : m->batch;
+        for (int i = 0; i < here; i++) {
+            ij_image image;
+            IJ_TRY(gather(m, &images[begin + i], &image, err));
+            IJ_TRY(place_picture(m, &image, i, err));
+        }
+        IJ_TRY(run(m, here, pooled, features + (size_t)begin * each, err));
+    }
+    return IJ_OK;
+}
+
+ijepa_status ijepa_model_encode_images(ijepa_model *model, const ijepa_image *images, int64_t count, bool pooled, float *features,
+                                       ijepa_error *err) {
+    API_NEED(model);
+    API_NEED(images);
+    API_NEED(features);
+    if (count < 0) return api_range(__func__, "count", (double)count, "0 or more", err);
+    ij_error ours = {0};
+    ij_status status = encode_images(model, images, count, pooled, features, &ours);
     return api_result(status, &ours, err);
+}
+
+ijepa_status ijepa_model_encode(ijepa_model *model, const uint8_t *pixels, int height, int width, int channels, bool pooled,
+                                float *features, ijepa_error *err) {
+    API_NEED(pixels);
+    return ijepa_model_encode_images(model, &(ijepa_image){.pixels = pixels, .height = height, .width = width, .channels = channels}, 1,
+                                     pooled, features, err);
 }

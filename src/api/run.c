@@ -33,13 +33,16 @@ static ij_status replay(gpu_device *device, const char *path, ij_precision preci
     ij_replay_result result = {0};
     const gpu_info *info = gpu_device_info(device);
     gpu_element element = GPU_WORD;
+    const char *first;
+    int before = gpu_device_messages(device, NULL); /* of a context that has done other things */
     *out = (ijepa_replay_result){0};
     ij_status status = ij_precision_resolve(device, precision, &element, out->rungs, sizeof out->rungs, err);
     if (status == IJ_OK) status = ij_replay_run(device, path, element, &result, err);
     if (status == IJ_OK) status = copy_rows(result.groups, result.group_count, &out->groups, &out->group_count, err);
     if (status == IJ_OK) status = copy_rows(result.tensors, result.tensor_count, &out->tensors, &out->tensor_count, err);
     if (status == IJ_OK) {
-        out->validation_messages = gpu_device_messages(device, NULL);
+        out->validation_messages = gpu_device_messages(device, &first) - before;
+        if (out->validation_messages) snprintf(out->validation_message, sizeof out->validation_message, "%s", first);
         out->pass = result.pass && out->validation_messages == 0;
         snprintf(out->device, sizeof out->device, "%s", info->name);
         snprintf(out->driver, sizeof out->driver, "%s", info->driver);
@@ -56,6 +59,7 @@ ijepa_status ijepa_replay(const char *path, const ijepa_replay_options *options,
     API_NEED(result);
     static const ijepa_replay_options defaults = {0};
     if (!options) options = &defaults;
+    API_CONTEXT(&options->device);
     ij_error ours = {0};
     gpu_device *open;
     ij_precision precision = IJ_PRECISION_F32;

@@ -182,6 +182,7 @@ ijepa_status ijepa_search(const char *index, const char *picture, const ijepa_se
     static const ijepa_search_options defaults = {0};
     const ijepa_search_options *o = options ? options : &defaults;
     *result = (ijepa_search_result){0};
+    API_CONTEXT(&o->device);
     if (o->k < 0) return api_range(__func__, "k", o->k, "1 or more", err);
     ij_error ours = {0};
     library *l = NULL;
@@ -281,6 +282,7 @@ ijepa_status ijepa_duplicates(const char *index, const ijepa_duplicates_options 
     static const ijepa_duplicates_options defaults = {0};
     const ijepa_duplicates_options *o = options ? options : &defaults;
     *result = (ijepa_duplicates_result){0};
+    API_CONTEXT(&o->device);
     if (!(o->threshold >= -1 && o->threshold <= 1)) return api_range(__func__, "threshold", o->threshold, "-1 to 1", err);
     if (o->max_pairs < 0 || o->max_pairs > PAIRS_MAX) return api_range(__func__, "max_pairs", (double)o->max_pairs, "1 to 10000000", err);
     ij_error ours = {0};

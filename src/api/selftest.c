@@ -54,6 +54,7 @@ ijepa_status ijepa_selftest(const ijepa_selftest_options *options, int *passed, 
     API_NEED(failed);
     static const ijepa_selftest_options defaults = {0};
     if (!options) options = &defaults;
+    API_CONTEXT(&options->device);
     *passed = *failed = 0;
     ij_error ours = {0};
     gpu_device *device;

@@ -30,6 +30,7 @@ ijepa_status ijepa_tune(ijepa_config *config, const ijepa_tune_options *options,
     API_NEED(tuned);
     static const ijepa_tune_options defaults = {0};
     listener l = {options ? options : &defaults, 0};
+    API_CONTEXT(&l.options->device);
     ij_error ours = {0};
     ij_train_config *read;
     gpu_device *device = NULL;

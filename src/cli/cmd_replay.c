@@ -17,8 +17,12 @@ static void print_table(const ijepa_replay_result *r) {
             printf("DIFFERS  %s: relative L2 error %.3e, tolerance %.1e, largest absolute error %.3e\n", t->name, t->rel_l2, t->tolerance,
                    t->max_abs);
     }
-    if (r->validation_messages) printf("The validation layers gave %d messages.\n", r->validation_messages);
-    printf("%s: %d tensors\n", r->pass ? "agrees" : "DIFFERS", r->tensor_count);
+    bool agrees = true;
+    for (int i = 0; i < r->tensor_count; i++) agrees &= r->tensors[i].pass;
+    printf("%s: %d tensors\n", agrees ? "agrees" : "DIFFERS", r->tensor_count);
+    if (r->validation_messages)
+        printf("FAILS for the validation layers' %d message%s, the first: %s\n", r->validation_messages,
+               r->validation_messages == 1 ? "" : "s", r->validation_message);
 }
 
 static bool write_json(const char *path, const ijepa_replay_result *r) {
@@ -29,6 +33,8 @@ static bool write_json(const char *path, const ijepa_replay_result *r) {
     json_text(&json, "device", r->device);
     json_text(&json, "driver", r->driver);
     json_text(&json, "precision", r->precision);
+    json_number(&json, "validation_messages", r->validation_messages);
+    json_text(&json, "validation_message", r->validation_message);
     json_open(&json, "tensors", '{');
     for (int i = 0; i < r->tensor_count; i++) {
         json_open(&json, r->tensors[i].name, '{');
@@ -84,7 +90,7 @@ const cli_command cmd_replay = {
     .operands = "FILE",
     .operands_min = 1,
     .operands_max = 1,
-    .notes = "Exit code: 0 all within tolerance, 1 not, 2 the file cannot be used.\n",
+    .notes = "Exit code: 0 all within tolerance, 1 not, or the validation layers have something to say; 2 the file cannot be used.\n",
     .examples = "  ijepa replay tests/data/step.safetensors\n"
                 "  ijepa replay tests/data/step.safetensors --precision f16\n"
                 "  ijepa replay tests/data/step-ragged.safetensors --device 1 --json out.json\n",

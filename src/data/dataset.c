@@ -6,14 +6,15 @@
 #include "data/idx.h"
 #include "io/checksum.h"
 
-#include <stdbool.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 struct ij_dataset {
-    char *path; /* the root folder, or the IDX file; "" for single pictures */
+    atomic_int shares; /* owners beside the first */
+    char *path;        /* the root folder, or the IDX file; "" for single pictures; a source's name */
     int64_t count;
     int channels, classes;
     char **class_names; /* [classes] */
@@ -25,6 +26,8 @@ struct ij_dataset {
     bool is_idx;
     void *image_bytes, *label_bytes; /* what the two below point into */
     ij_idx images, image_labels;
+    /* the caller's own: read is set */
+    ij_dataset_source source;
 };
 
 /* ---- folder ---- */
@@ -174,6 +177,92 @@ static ij_status pad(ij_image *image, int side, const char *name, ij_error *err)
     return status;
 }
 
+/* ---- the caller's own images ---- */
+
+static bool sizes_possible(int height, int width) {
+    return height > 0 && width > 0 && height <= IJ_IMAGE_SIDE_MAX && width <= IJ_IMAGE_SIDE_MAX &&
+           (int64_t)height * width <= IJ_IMAGE_PIXELS_MAX;
+}
+
+static ij_status check_source(const ij_dataset_source *s, ij_error *err) {
+    bool fixed = s->height || s->width;
+    if (s->count < 1) return ij_fail(err, IJ_ERROR_ARGUMENT, "a data set of %lld images", (long long)s->count);
+    if (s->channels != 1 && s->channels != 3) return ij_fail(err, IJ_ERROR_ARGUMENT, "images of %d channels, expected 1 or 3", s->channels);
+    if (fixed && !sizes_possible(s->height, s->width))
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "images of %d x %d pixels", s->width, s->height);
+    if (!s->read || (!fixed && !s->size))
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "a data set needs `read`, and `size` where images have no common height and width");
+    if (s->classes < 0 || (!s->labels) != (s->classes == 0))
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "labels and their %d classes go together", s->classes);
+    for (int64_t i = 0; i < s->count && s->labels; i++)
+        if (s->labels[i] < -1 || s->labels[i] >= s->classes)
+            return ij_fail(err, IJ_ERROR_ARGUMENT, "label %d of image %lld: there are %d classes", s->labels[i], (long long)i, s->classes);
+    return IJ_OK;
+}
+
+/* What the caller's pointers hold is copied; they are not kept. */
+static ij_status take_source(ij_dataset *dataset, const ij_dataset_source *s, ij_error *err) {
+    int64_t capacity = 0;
+    const char *name = s->name ? s->name : "memory";
+    dataset->source = *s;
+    dataset->source.labels = NULL, dataset->source.class_names = NULL, dataset->source.name = NULL;
+    dataset->count = s->count;
+    dataset->channels = s->channels;
+    IJ_TRY(ij_copy_text(&dataset->path, name, strlen(name), err));
+    if (s->labels) IJ_TRY(ij_alloc(&dataset->labels, s->count, sizeof *dataset->labels, "labels", err));
+    for (int64_t i = 0; i < s->count && s->labels; i++) dataset->labels[i] = s->labels[i];
+    for (int k = 0; k < s->classes; k++) {
+        char number[16];
+        snprintf(number, sizeof number, "%d", k);
+        const char *class_name = s->class_names ? s->class_names[k] : number;
+        IJ_TRY(add_class(dataset, &capacity, class_name, strlen(class_name), err));
+    }
+    return IJ_OK;
+}
+
+ij_status ij_dataset_open_source(const ij_dataset_source *source, ij_dataset **out, ij_error *err) {
+    *out = NULL;
+    ij_dataset *dataset;
+    IJ_TRY(check_source(source, err));
+    IJ_TRY(ij_alloc(&dataset, 1, sizeof *dataset, "dataset", err));
+    ij_status status = take_source(dataset, source, err);
+    if (status == IJ_OK)
+        *out = dataset;
+    else
+        ij_dataset_close(dataset);
+    return status;
+}
+
+static ij_status read_source(const ij_dataset *dataset, int64_t i, ij_image *image, ij_error *err) {
+    const ij_dataset_source *s = &dataset->source;
+    int height = s->height, width = s->width;
+    bool fixed = height > 0;
+    if (!fixed && !s->size(s->user, i, &height, &width))
+        return ij_fail(err, IJ_ERROR_FILE, "%s:%lld: its size cannot be had", dataset->path, (long long)i);
+    if (!fixed && !sizes_possible(height, width))
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s:%lld: an image of %d x %d pixels", dataset->path, (long long)i, width, height);
+    IJ_TRY(ij_image_resize(image, width, height, dataset->channels, dataset->path, err));
+    if (s->read(s->user, i, image->pixels)) return IJ_OK;
+    return ij_fail(err, IJ_ERROR_FILE, "%s:%lld: its pixels cannot be had", dataset->path, (long long)i);
+}
+
+/* An image that cannot be had counts as one without pixels. */
+static ij_status add_source(const ij_dataset *dataset, ij_checksum *sum, ij_error *err) {
+    ij_image image = {0};
+    ij_status status = IJ_OK;
+    ij_checksum_add(sum, &dataset->count, sizeof dataset->count);
+    if (dataset->labels) ij_checksum_add(sum, dataset->labels, (size_t)dataset->count * sizeof *dataset->labels);
+    if (dataset->source.mark) ij_checksum_add(sum, &dataset->source.mark, sizeof dataset->source.mark);
+    for (int64_t i = 0; i < dataset->count && !dataset->source.mark && status != IJ_ERROR_MEMORY; i++) {
+        status = read_source(dataset, i, &image, err);
+        int32_t size[2] = {status == IJ_OK ? image.height : 0, status == IJ_OK ? image.width : 0};
+        ij_checksum_add(sum, size, sizeof size);
+        if (status == IJ_OK) ij_checksum_add(sum, image.pixels, (size_t)size[0] * (size_t)size[1] * (size_t)image.channels);
+    }
+    ij_image_free(&image);
+    return status == IJ_ERROR_MEMORY ? status : IJ_OK;
+}
+
 /* ---- all ---- */
 
 /* Decides what `path` is; on success dataset->path names the folder or the IDX file. */
@@ -211,8 +300,13 @@ ij_status ij_dataset_open(const char *path, const ij_dataset_desc *desc, ij_data
     return status;
 }
 
+ij_dataset *ij_dataset_share(ij_dataset *dataset) {
+    atomic_fetch_add(&dataset->shares, 1);
+    return dataset;
+}
+
 void ij_dataset_close(ij_dataset *dataset) {
-    if (!dataset) return;
+    if (!dataset || atomic_fetch_sub(&dataset->shares, 1) > 0) return;
     for (int i = 0; i < dataset->classes; i++) free(dataset->class_names[i]);
     free(dataset->class_names);
     ij_folder_free(&dataset->folder);
@@ -222,6 +316,8 @@ void ij_dataset_close(ij_dataset *dataset) {
     free(dataset->path);
     free(dataset);
 }
+
+const char *ij_dataset_title(const ij_dataset *dataset) { return dataset->path; }
 
 int64_t ij_dataset_count(const ij_dataset *dataset) { return dataset->count; }
 
@@ -240,12 +336,15 @@ const char *ij_dataset_name(const ij_dataset *dataset, int64_t i, char *out, siz
     const char *slash = strrchr(dataset->path, '/');
     if (dataset->is_idx)
         snprintf(out, out_bytes, "%s:%lld", slash ? slash + 1 : dataset->path, (long long)i);
+    else if (dataset->source.read)
+        snprintf(out, out_bytes, "%s:%lld", dataset->path, (long long)i);
     else
         snprintf(out, out_bytes, "%s", dataset->folder.paths[i]);
     return out;
 }
 
 int64_t ij_dataset_image_bytes(const ij_dataset *dataset) {
+    if (dataset->source.read) return (int64_t)dataset->source.height * dataset->source.width * dataset->channels;
     if (!dataset->is_idx) return 0;
     int64_t pixels = dataset->pad_to ? (int64_t)dataset->pad_to * dataset->pad_to : dataset->images.shape[1] * dataset->images.shape[2];
     return pixels * dataset->channels;
@@ -262,8 +361,13 @@ static ij_status picture_path(const ij_dataset *dataset, int64_t i, char *out, s
 ij_status ij_dataset_mark(const ij_dataset *dataset, uint64_t *out, ij_error *err) {
     ij_checksum sum;
     ij_checksum_begin(&sum);
-    int32_t shape[3] = {dataset->is_idx, dataset->channels, dataset->pad_to};
+    int32_t shape[3] = {dataset->source.read ? 2 : dataset->is_idx, dataset->channels, dataset->pad_to};
     ij_checksum_add(&sum, shape, sizeof shape);
+    if (dataset->source.read) {
+        IJ_TRY(add_source(dataset, &sum, err));
+        *out = ij_checksum_end(&sum);
+        return IJ_OK;
+    }
     if (dataset->is_idx) {
         const ij_idx *images = &dataset->images, *labels = &dataset->image_labels;
         ij_checksum_add(&sum, images->shape, sizeof images->shape);
@@ -284,6 +388,7 @@ ij_status ij_dataset_mark(const ij_dataset *dataset, uint64_t *out, ij_error *er
 }
 
 ij_status ij_dataset_read(const ij_dataset *dataset, int64_t i, ij_image *image, ij_error *err) {
+    if (dataset->source.read) return read_source(dataset, i, image, err);
     if (!dataset->is_idx) {
         char path[8192];
         IJ_TRY(picture_path(dataset, i, path, sizeof path, err));

@@ -105,8 +105,9 @@ static ij_status fill_place(const ij_loader *loader, int64_t position, ij_image 
                             ij_error *err) {
     int64_t stride = (int64_t)loader->desc.batch * loader->desc.world;
     to->damage_count = 0;
-    for (int64_t tries = 0; tries < loader->samples && tries < REPLACEMENTS_MAX; tries++) {
+    for (int64_t tries = 0; tries <= loader->samples && tries < REPLACEMENTS_MAX; tries++) {
         int64_t at = tries ? (position + stride + tries - 1) % loader->samples : position;
+        if (tries && at == position) continue; /* round the end, and back at the damaged one */
         item->sample = loader->order[at];
         item->label = ij_dataset_label(loader->dataset, item->sample);
         item->replaced = tries > 0;

@@ -118,15 +118,17 @@ static ij_status open_classes(eval *e, ij_error *err) {
     const ij_dataset_desc desc = {.channels = e->config.channels, .pad_to = e->config.pad_to};
     const char *train = o->train && *o->train ? o->train : e->config.data_path;
     char test[IJ_SPLIT_PATH];
-    if (!*train) {
+    if (!o->train_set && !*train) {
         ij_fail(err, IJ_ERROR_ARGUMENT, "no training images given, and the model has no data.path");
         return ij_hint(err, "--train DIR");
     }
-    IJ_TRY(ij_split_open(train, &desc, &e->classes.part[0], err));
+    IJ_TRY(o->train_set ? ij_split_share(o->train_set, &desc, &e->classes.part[0], err)
+                        : ij_split_open(train, &desc, &e->classes.part[0], err));
+    if (o->test_set) return ij_split_share(o->test_set, &desc, &e->classes.part[1], err);
     if (o->test && *o->test)
         snprintf(test, sizeof test, "%s", o->test);
     else
-        IJ_TRY(ij_split_find_test(train, test, err));
+        IJ_TRY(ij_split_find_test(o->train_set ? ij_dataset_title(o->train_set) : train, test, err));
     return ij_split_open(test, &desc, &e->classes.part[1], err);
 }
 
@@ -193,8 +195,9 @@ static ij_status open_source(eval *e, eval_features features, ij_error *err) {
         source->embed = ij_pixels_embed(&c->model, c->mean, c->std);
         return IJ_OK;
     }
-    IJ_TRY(open_weights(e, features == EVAL_RANDOM, err));
-    source->weights = e->weights[features];
+    bool live = e->options->live && features == EVAL_TRAINED;
+    if (!live) IJ_TRY(open_weights(e, features == EVAL_RANDOM, err));
+    source->weights = live ? e->options->live->weights : e->weights[features];
     source->embed = (ij_embed_desc){.model = c->model, .output = IJ_EMBED_LAST4, .context = is_context(e), .filter = c->preprocess.filter};
     memcpy(source->embed.mean, c->mean, sizeof c->mean);
     memcpy(source->embed.std, c->std, sizeof c->std);
@@ -364,6 +367,8 @@ static ij_status adapted(eval *e, const char *task, eval_method method, ij_error
         eval_adapted desc = {.finetune = {.device = o->device,
                                           .train = o->train,
                                           .test = o->test,
+                                          .train_set = o->train_set,
+                                          .test_set = o->test_set,
                                           .epochs = o->finetune_epochs,
                                           .precision = precision,
                                           .seed = o->seed,
@@ -409,23 +414,44 @@ static void say_lines(const ij_eval_options *o, char *lines) {
     for (; line && o->message; line = strtok_r(NULL, "\n", &rest)) o->message(o->user, line);
 }
 
+/* What is evaluated: a checkpoint of a run, a model of others, or weights that are being trained. */
+static ij_status open_run(eval *e, const char *run, ij_error *err) {
+    const ij_eval_options *o = e->options;
+    char notes[2048];
+    if (!o->live) {
+        IJ_TRY(ij_checkpoint_find(run, e->checkpoint, sizeof e->checkpoint, NULL, 0, err));
+        IJ_TRY(ij_checkpoint_describe(e->checkpoint, &e->config, &e->result->step, notes, sizeof notes, err));
+        say_lines(o, notes);
+        if (!o->no_files && strcmp(run, e->checkpoint) != 0) /* a run folder, not a file or a model of others */
+            snprintf(e->folder, sizeof e->folder, "%s", run);
+        return IJ_OK;
+    }
+    for (int m = EVAL_LOW_SHOT; m < EVAL_METHODS; m++)
+        if (e->methods[m]) {
+            ij_fail(err, IJ_ERROR_ARGUMENT, "method %s trains the encoder further, and this one is being trained", eval_method_names[m]);
+            return ij_hint(err, "save a checkpoint and evaluate that");
+        }
+    e->config = *o->live->config;
+    e->result->step = o->live->step;
+    snprintf(e->checkpoint, sizeof e->checkpoint, "%s", run);
+    return IJ_OK;
+}
+
 static ij_status open_all(eval *e, const char *run, ij_error *err) {
     const ij_eval_options *o = e->options;
     ij_precision precision = IJ_PRECISION_AUTO;
-    char notes[2048];
     IJ_TRY(read_wishes(e, err));
     if (o->precision) IJ_TRY(ij_precision_find(o->precision, &precision, err));
-    IJ_TRY(ij_checkpoint_find(run, e->checkpoint, sizeof e->checkpoint, NULL, 0, err));
-    IJ_TRY(ij_checkpoint_describe(e->checkpoint, &e->config, &e->result->step, notes, sizeof notes, err));
-    say_lines(o, notes);
-    if (!o->no_files && strcmp(run, e->checkpoint) != 0) /* a run folder, not a file or a model of others */
-        snprintf(e->folder, sizeof e->folder, "%s", run);
+    IJ_TRY(open_run(e, run, err));
     for (int t = 0; t < e->task_count; t++) { /* what cannot be opened is said before anything is computed */
         images *set = strcmp(e->tasks[t], "classes") == 0 ? &e->classes : &e->scenes;
         if (!set->part[0]) IJ_TRY(set == &e->classes ? open_classes(e, err) : open_scenes(e, err));
     }
     IJ_TRY(gpu_device_open(&o->device, &e->device, err));
-    IJ_TRY(ij_precision_resolve(e->device, precision, &e->element, NULL, 0, err));
+    if (o->live)
+        e->element = o->live->weights->half;
+    else
+        IJ_TRY(ij_precision_resolve(e->device, precision, &e->element, NULL, 0, err));
     for (int f = 0; f < EVAL_FEATURES; f++)
         if (e->features[f]) IJ_TRY(open_source(e, (eval_features)f, err));
     snprintf(e->result->checkpoint, sizeof e->result->checkpoint, "%s", e->checkpoint);

@@ -146,19 +146,21 @@ static ij_status choose(finetune *f, uint64_t seed, ij_error *err) {
 
 static ij_status open_data(finetune *f, ij_error *err) {
     const ij_finetune_desc *d = f->desc;
-    const char *train = d->train && *d->train ? d->train : f->config.data_path;
+    const char *train = d->train_set ? ij_dataset_title(d->train_set) : d->train && *d->train ? d->train : f->config.data_path;
     ij_dataset_desc dataset = {.channels = f->config.channels, .pad_to = f->config.pad_to};
     if (!*train) {
         ij_fail(err, IJ_ERROR_ARGUMENT, "no training images given, and the model has no data.path");
         return ij_hint(err, "--train DIR");
     }
     snprintf(f->train_path, sizeof f->train_path, "%s", train);
-    IJ_TRY(ij_split_open(f->train_path, &dataset, &f->train, err));
-    if (d->test && *d->test)
+    IJ_TRY(d->train_set ? ij_split_share(d->train_set, &dataset, &f->train, err) : ij_split_open(f->train_path, &dataset, &f->train, err));
+    if (d->test_set)
+        snprintf(f->test_path, sizeof f->test_path, "%s", ij_dataset_title(d->test_set));
+    else if (d->test && *d->test)
         snprintf(f->test_path, sizeof f->test_path, "%s", d->test);
     else
         IJ_TRY(ij_split_find_test(f->train_path, f->test_path, err));
-    IJ_TRY(ij_split_open(f->test_path, &dataset, &f->test, err));
+    IJ_TRY(d->test_set ? ij_split_share(d->test_set, &dataset, &f->test, err) : ij_split_open(f->test_path, &dataset, &f->test, err));
     IJ_TRY(choose(f, d->seed, err)); /* every class has some, whatever the seed */
     return ij_split_match(f->train, f->test, NULL, &f->map, err);
 }

@@ -17,6 +17,7 @@
 #ifndef IJ_EVAL_FINETUNE_H
 #define IJ_EVAL_FINETUNE_H
 
+#include "data/dataset.h"
 #include "eval/samples.h"
 #include "gpu/gpu.h"
 #include "model/precision.h"
@@ -50,16 +51,17 @@ typedef struct ij_finetune_progress {
 typedef struct ij_finetune_desc {
     gpu_device_desc device;
     const char *train, *test; /* as in ij_eval_options */
-    double fraction;          /* of each class's training images, at least one image [1] */
-    int64_t per_class;        /* images of each class instead [off] */
-    int last_blocks;          /* trained blocks, from the end [all, and the patch embedding] */
-    int epochs;               /* [50] */
-    double warmup_epochs;     /* [5; at most a tenth of the epochs]; below 0: none */
-    int batch;                /* images of a step [512; at most what leaves 25 steps an epoch, as 1 % of ImageNet has; 8 or more] */
-    double lr;                /* of the head [see above] */
-    double weight_decay;      /* [0.05 for some of the images, 0.04 for all]; below 0: none */
-    double layer_decay;       /* [0.75] */
-    double smoothing;         /* [0.1]; below 0: none */
+    ij_dataset *train_set, *test_set;
+    double fraction;      /* of each class's training images, at least one image [1] */
+    int64_t per_class;    /* images of each class instead [off] */
+    int last_blocks;      /* trained blocks, from the end [all, and the patch embedding] */
+    int epochs;           /* [50] */
+    double warmup_epochs; /* [5; at most a tenth of the epochs]; below 0: none */
+    int batch;            /* images of a step [512; at most what leaves 25 steps an epoch, as 1 % of ImageNet has; 8 or more] */
+    double lr;            /* of the head [see above] */
+    double weight_decay;  /* [0.05 for some of the images, 0.04 for all]; below 0: none */
+    double layer_decay;   /* [0.75] */
+    double smoothing;     /* [0.1]; below 0: none */
     ij_augmentation augment;
     ij_precision precision;
     bool random_init; /* start from no pretraining, for comparison */

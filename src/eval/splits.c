@@ -41,16 +41,32 @@ ij_status ij_split_find_test(const char *train, char out[IJ_SPLIT_PATH], ij_erro
     return ij_hint(err, "--test DIR: a folder of class folders, or an IDX file");
 }
 
+/* Closes a set that does not have a label for every image. */
+static ij_status need_labels(const char *title, ij_dataset **set, ij_error *err) {
+    int64_t count = ij_dataset_count(*set), unlabelled = 0;
+    for (int64_t i = 0; i < count; i++) unlabelled += ij_dataset_label(*set, i) < 0;
+    if (count > 0 && unlabelled == 0) return IJ_OK;
+    if (count == 0)
+        ij_fail(err, IJ_ERROR_ARGUMENT, "%s: no images", title);
+    else
+        ij_fail(err, IJ_ERROR_ARGUMENT, "%s: %" PRId64 " of %" PRId64 " images have no label", title, unlabelled, count);
+    ij_dataset_close(*set);
+    *set = NULL;
+    if (count > 0) ij_hint(err, "labels are the names of the folders below it, or the labels file beside an IDX file");
+    return IJ_ERROR_ARGUMENT;
+}
+
 ij_status ij_split_open(const char *path, const ij_dataset_desc *desc, ij_dataset **out, ij_error *err) {
     IJ_TRY(ij_dataset_open(path, desc, out, err));
-    int64_t count = ij_dataset_count(*out), unlabelled = 0;
-    for (int64_t i = 0; i < count; i++) unlabelled += ij_dataset_label(*out, i) < 0;
-    if (count > 0 && unlabelled == 0) return IJ_OK;
-    ij_dataset_close(*out);
-    *out = NULL;
-    if (count == 0) return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: no images", path);
-    ij_fail(err, IJ_ERROR_ARGUMENT, "%s: %" PRId64 " of %" PRId64 " images have no label", path, unlabelled, count);
-    return ij_hint(err, "labels are the names of the folders below it, or the labels file beside an IDX file");
+    return need_labels(path, out, err);
+}
+
+ij_status ij_split_share(ij_dataset *dataset, const ij_dataset_desc *desc, ij_dataset **out, ij_error *err) {
+    if (desc->channels && ij_dataset_channels(dataset) != desc->channels)
+        return ij_fail(err, IJ_ERROR_MISMATCH, "%s has images of %d channels, the model takes %d", ij_dataset_title(dataset),
+                       ij_dataset_channels(dataset), desc->channels);
+    *out = ij_dataset_share(dataset);
+    return need_labels(ij_dataset_title(dataset), out, err);
 }
 
 /* ---- classes ---- */

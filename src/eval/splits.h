@@ -16,6 +16,9 @@ ij_status ij_split_find_test(const char *train, char out[IJ_SPLIT_PATH], ij_erro
 /* Opens a set whose images all have a label; one that has none is IJ_ERROR_ARGUMENT with how many. */
 ij_status ij_split_open(const char *path, const ij_dataset_desc *desc, ij_dataset **out, ij_error *err);
 
+/* The same of a set that is open already, shared; its channels are what desc says. */
+ij_status ij_split_share(ij_dataset *dataset, const ij_dataset_desc *desc, ij_dataset **out, ij_error *err);
+
 /* (*map)[test's label] = train's label of the class of that name, -1 where train has none: folders are numbered by what lies beside them.
  * A class that test images have and none of the training images is IJ_ERROR_MISMATCH with its name; training images of a single
  * class are IJ_ERROR_ARGUMENT. counts [classes of train]: chosen training images of each [all of the dataset]. free() *map. */

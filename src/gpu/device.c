@@ -43,29 +43,28 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
     /* The loader warns of drivers it skips; that says nothing about this program. */
     if (data->pMessageIdName && strstr(data->pMessageIdName, "Loader")) return VK_FALSE;
     if (device->messages++ == 0) snprintf(device->first_message, sizeof device->first_message, "%s", data->pMessage);
+    if (device->on_message) device->on_message(device->message_user, data->pMessage);
     return VK_FALSE;
 }
 
-static bool has_layer(const char *name) {
+static bool has_layer(const gpu_vk *vk, const char *name) {
     uint32_t count = 0;
-    if (vkEnumerateInstanceLayerProperties(&count, NULL) != VK_SUCCESS || count == 0) return false;
+    if (vk->vkEnumerateInstanceLayerProperties(&count, NULL) != VK_SUCCESS || count == 0) return false;
     VkLayerProperties *layers = calloc(count, sizeof *layers);
     bool found = false;
-    if (layers && vkEnumerateInstanceLayerProperties(&count, layers) >= 0)
+    if (layers && vk->vkEnumerateInstanceLayerProperties(&count, layers) >= 0)
         for (uint32_t i = 0; i < count; i++) found |= strcmp(layers[i].layerName, name) == 0;
     free(layers);
     return found;
 }
 
 static ij_status make_instance(gpu_device *device, bool validation, ij_error *err) {
-    if (volkInitialize() != VK_SUCCESS) {
-        ij_fail(err, IJ_ERROR_DEVICE, "no Vulkan loader (libvulkan.so.1) on this machine");
-        return ij_hint(err, "Debian, Ubuntu: apt install libvulkan1 mesa-vulkan-drivers; NVIDIA: its own driver package");
-    }
+    const gpu_vk *vk = &device->vk;
+    IJ_TRY(gpu_vk_load(&device->vk, err));
     static const char *const layers[] = {"VK_LAYER_KHRONOS_validation"};
     static const char *const extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME};
     static const VkValidationFeatureEnableEXT enables[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
-    if (validation && !has_layer(layers[0])) {
+    if (validation && !has_layer(vk, layers[0])) {
         ij_fail(err, IJ_ERROR_DEVICE, "validation was asked for, but the layer %s is not installed", layers[0]);
         return ij_hint(err, "Debian, Ubuntu: apt install vulkan-validationlayers");
     }
@@ -87,41 +86,39 @@ static ij_status make_instance(gpu_device *device, bool validation, ij_error *er
         info.enabledExtensionCount = IJ_COUNT(extensions);
         info.ppEnabledExtensionNames = extensions;
     }
-    VkResult result = vkCreateInstance(&info, NULL, &device->instance);
+    VkResult result = vk->vkCreateInstance(&info, NULL, &device->instance);
     if (result != VK_SUCCESS) {
         gpu_vk_fail(NULL, result, "no instance", err);
         return ij_hint(err, "is a driver installed? Debian, Ubuntu: apt install mesa-vulkan-drivers (lavapipe runs on any CPU)");
     }
-    volkLoadInstanceOnly(device->instance);
-    if (validation) GPU_VK(NULL, vkCreateDebugUtilsMessengerEXT(device->instance, &messenger, NULL, &device->messenger), "messenger", err);
+    gpu_vk_load_instance(&device->vk, device->instance);
+    if (validation)
+        GPU_VK(NULL, vk->vkCreateDebugUtilsMessengerEXT(device->instance, &messenger, NULL, &device->messenger), "messenger", err);
     return IJ_OK;
 }
 
 static void destroy_instance(gpu_device *device) {
-    /* Asked for anew: volk's pointer is of the instance that was made last, which may be one without the layers. */
-    PFN_vkDestroyDebugUtilsMessengerEXT destroy_messenger = NULL;
-    if (device->messenger)
-        destroy_messenger = (PFN_vkDestroyDebugUtilsMessengerEXT)vkGetInstanceProcAddr(device->instance, "vkDestroyDebugUtilsMessengerEXT");
-    if (destroy_messenger) destroy_messenger(device->instance, device->messenger, NULL);
-    if (device->instance) vkDestroyInstance(device->instance, NULL);
+    if (device->messenger) device->vk.vkDestroyDebugUtilsMessengerEXT(device->instance, device->messenger, NULL);
+    if (device->instance) device->vk.vkDestroyInstance(device->instance, NULL);
+    gpu_vk_unload(&device->vk);
 }
 
-static bool has_extension(VkPhysicalDevice physical, const char *name) {
+static bool has_extension(const gpu_vk *vk, VkPhysicalDevice physical, const char *name) {
     uint32_t count = 0;
-    if (vkEnumerateDeviceExtensionProperties(physical, NULL, &count, NULL) != VK_SUCCESS) return false;
+    if (vk->vkEnumerateDeviceExtensionProperties(physical, NULL, &count, NULL) != VK_SUCCESS) return false;
     VkExtensionProperties *list = calloc(count ? count : 1, sizeof *list);
     bool found = false;
-    if (list && vkEnumerateDeviceExtensionProperties(physical, NULL, &count, list) >= 0)
+    if (list && vk->vkEnumerateDeviceExtensionProperties(physical, NULL, &count, list) >= 0)
         for (uint32_t i = 0; i < count; i++) found |= strcmp(list[i].extensionName, name) == 0;
     free(list);
     return found;
 }
 
 /* A queue family that computes, preferring one that also has timestamps; -1: none. */
-static int compute_family(VkPhysicalDevice physical, uint32_t *timestamp_bits) {
+static int compute_family(const gpu_vk *vk, VkPhysicalDevice physical, uint32_t *timestamp_bits) {
     VkQueueFamilyProperties families[32];
     uint32_t count = IJ_COUNT(families);
-    vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, families);
+    vk->vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, families);
     int best = -1;
     for (uint32_t i = 0; i < count; i++) {
         if (!(families[i].queueFlags & VK_QUEUE_COMPUTE_BIT)) continue;
@@ -140,7 +137,7 @@ static const char *why_refused(const gpu_info *info, int family, const VkPhysica
     return NULL;
 }
 
-static void describe(VkPhysicalDevice physical, gpu_info *info) {
+static void describe(const gpu_vk *vk, VkPhysicalDevice physical, gpu_info *info) {
     VkPhysicalDeviceSubgroupSizeControlPropertiesEXT control = {.sType =
                                                                     VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT};
     VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
@@ -148,9 +145,9 @@ static void describe(VkPhysicalDevice physical, gpu_info *info) {
     VkPhysicalDeviceMaintenance3Properties maintenance = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES,
                                                           .pNext = &subgroup};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &maintenance};
-    bool sized = has_extension(physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+    bool sized = has_extension(vk, physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     if (sized) driver.pNext = &control;
-    vkGetPhysicalDeviceProperties2(physical, &properties);
+    vk->vkGetPhysicalDeviceProperties2(physical, &properties);
     const VkPhysicalDeviceProperties *p = &properties.properties;
     memset(info, 0, sizeof *info);
     snprintf(info->name, sizeof info->name, "%s", p->deviceName);
@@ -176,9 +173,9 @@ static void describe(VkPhysicalDevice physical, gpu_info *info) {
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
     VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
     /* RADV without hardware crashes in the budget query, and software drivers have nothing to say there. */
-    if (info->kind != GPU_KIND_CPU && !getenv("RADV_FORCE_FAMILY") && has_extension(physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME))
+    if (info->kind != GPU_KIND_CPU && !getenv("RADV_FORCE_FAMILY") && has_extension(vk, physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME))
         memory.pNext = &budget;
-    vkGetPhysicalDeviceMemoryProperties2(physical, &memory);
+    vk->vkGetPhysicalDeviceMemoryProperties2(physical, &memory);
     for (uint32_t i = 0; i < memory.memoryProperties.memoryHeapCount; i++) {
         const VkMemoryHeap *heap = &memory.memoryProperties.memoryHeaps[i];
         if (!(heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) || heap->size < info->heap_bytes) continue;
@@ -190,13 +187,13 @@ static void describe(VkPhysicalDevice physical, gpu_info *info) {
     }
     VkPhysicalDeviceVulkan12Features features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &features12};
-    if (info->api_major > 1 || info->api_minor >= 2) vkGetPhysicalDeviceFeatures2(physical, &features);
+    if (info->api_major > 1 || info->api_minor >= 2) vk->vkGetPhysicalDeviceFeatures2(physical, &features);
     /* Only where they were measured to be the faster way: lavapipe since Mesa 26. Older ones make gathers of uniform loads, and
      * for AMD's GPUs the compiler makes clearly better address code from descriptors. */
     info->addresses = features12.bufferDeviceAddress && features.features.shaderInt64 && driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE &&
                       VK_API_VERSION_MAJOR(p->driverVersion) >= 26;
     uint32_t bits = 0;
-    int family = compute_family(physical, &bits);
+    int family = compute_family(vk, physical, &bits);
     info->tick_ns = bits ? (double)p->limits.timestampPeriod : 0;
     info->refused = why_refused(info, family, &features12);
 }
@@ -211,10 +208,8 @@ static bool element_of(VkComponentTypeKHR type, gpu_element *out) {
 static bool wanted(const gpu_info *info, gpu_element element) { return element == GPU_BF16 ? info->bf16 : info->f16; }
 
 /* Every sType must be set before the call: drivers crash otherwise (Vulkan-Docs issue 2613). */
-static void list_shapes(VkInstance instance, VkPhysicalDevice physical, gpu_info *info) {
-    PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR list =
-        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)vkGetInstanceProcAddr(instance,
-                                                                                     "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
+static void list_shapes(const gpu_vk *vk, VkPhysicalDevice physical, gpu_info *info) {
+    PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR list = vk->vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR;
     VkCooperativeMatrixPropertiesKHR found[128];
     uint32_t count = IJ_COUNT(found);
     memset(found, 0, sizeof found);
@@ -232,17 +227,16 @@ static void list_shapes(VkInstance instance, VkPhysicalDevice physical, gpu_info
 
 /* A name in the extension list says little (one driver lists this extension with no shape in it), so everything that the
  * kernels use is asked for, and the list must have shapes at workgroup scope. */
-static void list_flexible(VkInstance instance, VkPhysicalDevice physical, gpu_info *info) {
+static void list_flexible(const gpu_vk *vk, VkPhysicalDevice physical, gpu_info *info) {
     VkPhysicalDeviceCooperativeMatrix2FeaturesNV has = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &has};
-    vkGetPhysicalDeviceFeatures2(physical, &features);
+    vk->vkGetPhysicalDeviceFeatures2(physical, &features);
     if (!has.cooperativeMatrixWorkgroupScope || !has.cooperativeMatrixFlexibleDimensions || !has.cooperativeMatrixConversions ||
         !has.cooperativeMatrixPerElementOperations || !has.cooperativeMatrixReductions || !has.cooperativeMatrixTensorAddressing ||
         !has.cooperativeMatrixBlockLoads)
         return;
     PFN_vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV list =
-        (PFN_vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV)vkGetInstanceProcAddr(
-            instance, "vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV");
+        vk->vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV;
     VkCooperativeMatrixFlexibleDimensionsPropertiesNV found[128];
     uint32_t count = IJ_COUNT(found);
     memset(found, 0, sizeof found);
@@ -259,26 +253,26 @@ static void list_flexible(VkInstance instance, VkPhysicalDevice physical, gpu_in
     }
     VkPhysicalDeviceCooperativeMatrix2PropertiesNV limits = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_PROPERTIES_NV};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &limits};
-    vkGetPhysicalDeviceProperties2(physical, &properties);
+    vk->vkGetPhysicalDeviceProperties2(physical, &properties);
     info->flexible_reserved_bytes = limits.cooperativeMatrixWorkgroupScopeReservedSharedMemory;
     info->flexible_dimension_max = limits.cooperativeMatrixFlexibleDimensionsMaxDimension;
 }
 
-static uint32_t count_cores(VkPhysicalDevice physical) {
+static uint32_t count_cores(const gpu_vk *vk, VkPhysicalDevice physical) {
     VkPhysicalDeviceShaderSMBuiltinsPropertiesNV nvidia = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
     VkPhysicalDeviceShaderCorePropertiesAMD amd = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_AMD};
     VkPhysicalDeviceShaderCoreProperties2AMD amd2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
-    bool is_nvidia = has_extension(physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME);
+    bool is_nvidia = has_extension(vk, physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME);
     if (is_nvidia)
         properties.pNext = &nvidia;
-    else if (has_extension(physical, VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME))
+    else if (has_extension(vk, physical, VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME))
         properties.pNext = &amd2;
-    else if (has_extension(physical, VK_AMD_SHADER_CORE_PROPERTIES_EXTENSION_NAME))
+    else if (has_extension(vk, physical, VK_AMD_SHADER_CORE_PROPERTIES_EXTENSION_NAME))
         properties.pNext = &amd;
     else
         return 0;
-    vkGetPhysicalDeviceProperties2(physical, &properties);
+    vk->vkGetPhysicalDeviceProperties2(physical, &properties);
     if (is_nvidia) return nvidia.shaderSMCount;
     if (amd2.activeComputeUnitCount) return amd2.activeComputeUnitCount;
     return amd.shaderEngineCount * amd.shaderArraysPerEngineCount * amd.computeUnitsPerShaderArray;
@@ -311,20 +305,20 @@ static ij_status parse_off(const char *text, uint32_t *off, ij_error *err) {
 }
 
 /* Matrix extensions need a device of Vulkan 1.3 (their modules are SPIR-V 1.6), f16 arithmetic and the Vulkan memory model. */
-static void describe_matrices(VkInstance instance, VkPhysicalDevice physical, uint32_t off, gpu_info *info) {
+static void describe_matrices(const gpu_vk *vk, VkPhysicalDevice physical, uint32_t off, gpu_info *info) {
     if (info->refused) return;
     VkPhysicalDeviceVulkan12Features has = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
     VkPhysicalDeviceShaderBfloat16FeaturesKHR bfloat = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &has};
-    bool coopmat = has_extension(physical, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
+    bool coopmat = has_extension(vk, physical, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
     if (coopmat) matrix.pNext = has.pNext, has.pNext = &matrix;
-    if (has_extension(physical, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) bfloat.pNext = has.pNext, has.pNext = &bfloat;
-    vkGetPhysicalDeviceFeatures2(physical, &features);
+    if (has_extension(vk, physical, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) bfloat.pNext = has.pNext, has.pNext = &bfloat;
+    vk->vkGetPhysicalDeviceFeatures2(physical, &features);
     if (off & OFF_ADDRESSES) info->addresses = false;
     info->f16 = has.shaderFloat16 && !(off & OFF_F16);
     info->bf16 = bfloat.shaderBFloat16Type && bfloat.shaderBFloat16CooperativeMatrix && !(off & OFF_BF16);
-    info->cores = count_cores(physical);
+    info->cores = count_cores(vk, physical);
     bool modern = info->api_major > 1 || info->api_minor >= 3;
     /* Mesa's CPU driver (26.1) lists 8 x 8 x 8 whatever its vectors are, and its compiler crashes on it where they have 16 lanes. */
     if (info->kind == GPU_KIND_CPU && info->subgroup_size > 8) coopmat = false;
@@ -333,25 +327,25 @@ static void describe_matrices(VkInstance instance, VkPhysicalDevice physical, ui
         info->bf16 = false;
         return;
     }
-    list_shapes(instance, physical, info);
-    if (!(off & OFF_COOPMAT2) && has_extension(physical, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME))
-        list_flexible(instance, physical, info);
+    list_shapes(vk, physical, info);
+    if (!(off & OFF_COOPMAT2) && has_extension(vk, physical, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME)) list_flexible(vk, physical, info);
 }
 
 #define DEVICES_MAX 64
 
 static ij_status enumerate(gpu_device *device, uint32_t off, VkPhysicalDevice physical[DEVICES_MAX], gpu_info *infos, uint32_t *count,
                            ij_error *err) {
+    const gpu_vk *vk = &device->vk;
     *count = DEVICES_MAX;
-    VkResult result = vkEnumeratePhysicalDevices(device->instance, count, physical);
+    VkResult result = vk->vkEnumeratePhysicalDevices(device->instance, count, physical);
     if (result < 0) return gpu_vk_fail(NULL, result, "listing devices", err);
     if (*count == 0) {
         ij_fail(err, IJ_ERROR_DEVICE, "no Vulkan device: the loader found no driver");
         return ij_hint(err, "Debian, Ubuntu: apt install mesa-vulkan-drivers (it has lavapipe, which runs on any CPU)");
     }
     for (uint32_t i = 0; i < *count; i++) {
-        describe(physical[i], &infos[i]);
-        describe_matrices(device->instance, physical[i], off, &infos[i]);
+        describe(vk, physical[i], &infos[i]);
+        describe_matrices(vk, physical[i], off, &infos[i]);
     }
     return IJ_OK;
 }
@@ -408,8 +402,9 @@ ij_status gpu_choose(const gpu_info *infos, int count, const char *select, int *
 }
 
 static ij_status make_device(gpu_device *device, bool compile_only, ij_error *err) {
+    const gpu_vk *vk = &device->vk;
     uint32_t bits;
-    device->queue_family = (uint32_t)compute_family(device->physical, &bits);
+    device->queue_family = (uint32_t)compute_family(vk, device->physical, &bits);
     const float priority = 1.0f;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = device->queue_family,
@@ -437,9 +432,9 @@ static ij_status make_device(gpu_device *device, bool compile_only, ij_error *er
                                                             .cooperativeMatrixBlockLoads = VK_TRUE};
     VkPhysicalDevice16BitStorageFeatures storage16 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
                                                       .storageBuffer16BitAccess = VK_TRUE};
-    if (has_extension(device->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) {
+    if (has_extension(vk, device->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) {
         VkPhysicalDeviceFeatures2 query = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &control};
-        vkGetPhysicalDeviceFeatures2(device->physical, &query);
+        vk->vkGetPhysicalDeviceFeatures2(device->physical, &query);
         device->subgroup_control = control.subgroupSizeControl;
         device->full_subgroups = control.subgroupSizeControl && control.computeFullSubgroups;
         if (device->subgroup_control) {
@@ -474,7 +469,7 @@ static ij_status make_device(gpu_device *device, bool compile_only, ij_error *er
         .pNext = features12.pNext,
         .pipelineExecutableInfo = VK_TRUE};
     if (compile_only) {
-        if (!has_extension(device->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
+        if (!has_extension(vk, device->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
             return ij_fail(err, IJ_ERROR_DEVICE, "%s: the driver gives no statistics (%s)", device->info.name,
                            VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
         extensions[extension_count++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
@@ -487,10 +482,10 @@ static ij_status make_device(gpu_device *device, bool compile_only, ij_error *er
                                .pQueueCreateInfos = &queue,
                                .enabledExtensionCount = extension_count,
                                .ppEnabledExtensionNames = extensions};
-    GPU_VK(device, vkCreateDevice(device->physical, &info, NULL, &device->handle), "opening the device", err);
-    volkLoadDeviceTable(&device->vk, device->handle);
+    GPU_VK(device, vk->vkCreateDevice(device->physical, &info, NULL, &device->handle), "opening the device", err);
+    gpu_vk_load_device(&device->vk, device->handle);
     device->vk.vkGetDeviceQueue(device->handle, device->queue_family, 0, &device->queue);
-    vkGetPhysicalDeviceMemoryProperties(device->physical, &device->memory);
+    vk->vkGetPhysicalDeviceMemoryProperties(device->physical, &device->memory);
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->queue_family};
     GPU_VK(device, device->vk.vkCreateCommandPool(device->handle, &pool, NULL, &device->pool), "command pool", err);
     if (compile_only) return IJ_OK; /* RADV without hardware has no timeline semaphores */
@@ -509,10 +504,24 @@ static ij_status make_service_memory(gpu_device *device, ij_error *err) {
     return gpu_arena_commit(device->staging_arena, err);
 }
 
+static ij_status use_open(const gpu_device_desc *desc, gpu_device **out, ij_error *err) {
+    if (desc->select || desc->validation || desc->cache_folder || desc->off || desc->compile_only)
+        return ij_fail(err, IJ_ERROR_ARGUMENT,
+                       "a device that is open (%s) is used as it is: name, validation, cache folder and what is off were said when it "
+                       "was opened",
+                       desc->open->info.name);
+    desc->open->users++;
+    *out = desc->open;
+    return IJ_OK;
+}
+
 ij_status gpu_device_open(const gpu_device_desc *desc, gpu_device **out, ij_error *err) {
     *out = NULL;
+    if (desc->open) return use_open(desc, out, err);
     gpu_device *device;
     IJ_TRY(ij_alloc(&device, 1, sizeof *device, "device", err));
+    device->users = 1;
+    device->on_message = desc->on_message, device->message_user = desc->user;
     VkPhysicalDevice physical[DEVICES_MAX];
     gpu_info *infos = NULL;
     uint32_t count = 0, off = 0;
@@ -538,7 +547,7 @@ done:
 }
 
 void gpu_device_close(gpu_device *device) {
-    if (!device) return;
+    if (!device || --device->users > 0) return;
     if (device->slot && device->slot_destroy) device->slot_destroy(device->slot);
     if (device->handle) {
         if (device->submitted) device->vk.vkDeviceWaitIdle(device->handle);

@@ -80,6 +80,9 @@ typedef struct gpu_device_desc {
     const char *cache_folder; /* where compiled pipelines are kept [not kept] */
     bool compile_only;        /* pipelines are made and keep what gpu_statistics tells; memory is not allocated, commands are not
                                * recorded, submitting is a programmer's error: a driver without hardware will do */
+    gpu_device *open;         /* use this one, and nothing else is said here; it closes when all that opened it have closed it [open one] */
+    void (*on_message)(void *user, const char *text); /* told of each message of the validation layers [counted only] */
+    void *user;
     const char *off; /* what not to use: "f16", "bf16", "coopmat", "coopmat2", "addresses", comma-separated [everything the device has] */
 } gpu_device_desc;
 

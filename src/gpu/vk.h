@@ -1,4 +1,4 @@
-/* What the files of the gpu layer share among themselves.      layer: gpu (private); uses: base, Vulkan through volk */
+/* What the files of the gpu layer share among themselves.      layer: gpu (private); uses: base, Vulkan */
 #ifndef IJ_GPU_VK_H
 #define IJ_GPU_VK_H
 
@@ -13,6 +13,89 @@
 #define GPU_PADDING 4096u
 #define GPU_ALIGN 512u    /* a multiple of 256 even when halved: 16-bit copies of f32 arenas lie at half of each offset */
 #define GPU_STAND_INS 128 /* parts of the dummy, see stand_in */
+
+/* Vulkan's functions, a table for each device: what is loaded has no globals, so devices may be opened by several threads at once.
+ * Those of GPU_VK_INSTANCE and GPU_VK_DEVICE are NULL where the driver lacks them. */
+#define GPU_VK_GLOBAL(X) X(vkCreateInstance) X(vkEnumerateInstanceLayerProperties)
+#define GPU_VK_INSTANCE(X)                                                                                                                 \
+    X(vkCreateDebugUtilsMessengerEXT)                                                                                                      \
+    X(vkCreateDevice)                                                                                                                      \
+    X(vkDestroyDebugUtilsMessengerEXT)                                                                                                     \
+    X(vkDestroyInstance)                                                                                                                   \
+    X(vkEnumerateDeviceExtensionProperties)                                                                                                \
+    X(vkEnumeratePhysicalDevices)                                                                                                          \
+    X(vkGetDeviceProcAddr)                                                                                                                 \
+    X(vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV)                                                                  \
+    X(vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)                                                                                   \
+    X(vkGetPhysicalDeviceFeatures2)                                                                                                        \
+    X(vkGetPhysicalDeviceMemoryProperties)                                                                                                 \
+    X(vkGetPhysicalDeviceMemoryProperties2)                                                                                                \
+    X(vkGetPhysicalDeviceProperties2)                                                                                                      \
+    X(vkGetPhysicalDeviceQueueFamilyProperties)
+#define GPU_VK_DEVICE(X)                                                                                                                   \
+    X(vkAllocateCommandBuffers)                                                                                                            \
+    X(vkAllocateDescriptorSets)                                                                                                            \
+    X(vkAllocateMemory)                                                                                                                    \
+    X(vkBeginCommandBuffer)                                                                                                                \
+    X(vkBindBufferMemory)                                                                                                                  \
+    X(vkCmdBindDescriptorSets)                                                                                                             \
+    X(vkCmdBindPipeline)                                                                                                                   \
+    X(vkCmdCopyBuffer)                                                                                                                     \
+    X(vkCmdDispatch)                                                                                                                       \
+    X(vkCmdFillBuffer)                                                                                                                     \
+    X(vkCmdPipelineBarrier)                                                                                                                \
+    X(vkCmdPushConstants)                                                                                                                  \
+    X(vkCmdResetQueryPool)                                                                                                                 \
+    X(vkCmdWriteTimestamp)                                                                                                                 \
+    X(vkCreateBuffer)                                                                                                                      \
+    X(vkCreateCommandPool)                                                                                                                 \
+    X(vkCreateComputePipelines)                                                                                                            \
+    X(vkCreateDescriptorPool)                                                                                                              \
+    X(vkCreateDescriptorSetLayout)                                                                                                         \
+    X(vkCreatePipelineCache)                                                                                                               \
+    X(vkCreatePipelineLayout)                                                                                                              \
+    X(vkCreateQueryPool)                                                                                                                   \
+    X(vkCreateSemaphore)                                                                                                                   \
+    X(vkCreateShaderModule)                                                                                                                \
+    X(vkDestroyBuffer)                                                                                                                     \
+    X(vkDestroyCommandPool)                                                                                                                \
+    X(vkDestroyDescriptorPool)                                                                                                             \
+    X(vkDestroyDescriptorSetLayout)                                                                                                        \
+    X(vkDestroyDevice)                                                                                                                     \
+    X(vkDestroyPipeline)                                                                                                                   \
+    X(vkDestroyPipelineCache)                                                                                                              \
+    X(vkDestroyPipelineLayout)                                                                                                             \
+    X(vkDestroyQueryPool)                                                                                                                  \
+    X(vkDestroySemaphore)                                                                                                                  \
+    X(vkDestroyShaderModule)                                                                                                               \
+    X(vkDeviceWaitIdle)                                                                                                                    \
+    X(vkEndCommandBuffer)                                                                                                                  \
+    X(vkFreeCommandBuffers)                                                                                                                \
+    X(vkFreeMemory)                                                                                                                        \
+    X(vkGetBufferDeviceAddress)                                                                                                            \
+    X(vkGetBufferMemoryRequirements)                                                                                                       \
+    X(vkGetDeviceQueue)                                                                                                                    \
+    X(vkGetPipelineCacheData)                                                                                                              \
+    X(vkGetPipelineExecutableStatisticsKHR)                                                                                                \
+    X(vkGetQueryPoolResults)                                                                                                               \
+    X(vkMapMemory)                                                                                                                         \
+    X(vkQueueSubmit)                                                                                                                       \
+    X(vkUpdateDescriptorSets)                                                                                                              \
+    X(vkWaitSemaphores)
+typedef struct gpu_vk {
+    void *library;
+    PFN_vkGetInstanceProcAddr vkGetInstanceProcAddr;
+#define GPU_VK_MEMBER(name) PFN_##name name;
+    GPU_VK_GLOBAL(GPU_VK_MEMBER)
+    GPU_VK_INSTANCE(GPU_VK_MEMBER)
+    GPU_VK_DEVICE(GPU_VK_MEMBER)
+#undef GPU_VK_MEMBER
+} gpu_vk;
+
+ij_status gpu_vk_load(gpu_vk *vk, ij_error *err); /* the loader and GPU_VK_GLOBAL; no loader is IJ_ERROR_DEVICE with a hint */
+void gpu_vk_load_instance(gpu_vk *vk, VkInstance instance);
+void gpu_vk_load_device(gpu_vk *vk, VkDevice device);
+void gpu_vk_unload(gpu_vk *vk); /* after the instance is gone; a zeroed table is fine */
 
 struct gpu_kernel {
     gpu_kernel_desc desc;
@@ -31,7 +114,7 @@ struct gpu_device {
     VkDebugUtilsMessengerEXT messenger;
     VkPhysicalDevice physical;
     VkDevice handle;
-    struct VolkDeviceTable vk;
+    gpu_vk vk;
     VkQueue queue;
     uint32_t queue_family;
     VkPhysicalDeviceMemoryProperties memory;
@@ -51,8 +134,11 @@ struct gpu_device {
     gpu_arena *scratch_arenas[32]; /* each at least twice as large as the one before it */
     int scratch_count;
     gpu_tensor dummy, staging, scratch;
+    int users; /* opens without a close */
     int messages;
     char first_message[1024];
+    void (*on_message)(void *user, const char *text); /* see gpu_device_desc */
+    void *message_user;
 };
 
 typedef struct gpu_block {

@@ -3,7 +3,7 @@
 #ifndef IJ_GPU_VK_COMPAT_H
 #define IJ_GPU_VK_COMPAT_H
 
-#include <volk.h>
+#include <vulkan/vulkan.h>
 
 #ifndef VK_KHR_cooperative_matrix
 #define VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME "VK_KHR_cooperative_matrix"

@@ -18,7 +18,8 @@
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #define STBI_ONLY_BMP
-#define STBI_NO_GIF /* follows from the three above, but its declaration comes before that is known */
+#define STBI_NO_GIF          /* follows from the three above, but its declaration comes before that is known */
+#define STBI_FAILURE_USERMSG /* the other texts have one that is written while it decodes: a global for all threads */
 #define STBI_MAX_DIMENSIONS IJ_IMAGE_SIDE_MAX
 #include <stb/stb_image.h>
 

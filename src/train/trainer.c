@@ -96,18 +96,30 @@ static void on_damaged(void *user, int64_t sample, const char *text) {
 
 /* ---- opening ---- */
 
-static ij_status open_data(ij_trainer *t, ij_error *err) {
-    ij_train_config *c = &t->config;
+static ij_status open_dataset(ij_trainer *t, ij_error *err) {
+    const ij_train_config *c = &t->config;
+    if (t->options.dataset) {
+        t->dataset = ij_dataset_share(t->options.dataset);
+        if (ij_dataset_channels(t->dataset) == c->channels) return IJ_OK;
+        ij_fail(err, IJ_ERROR_MISMATCH, "%s has images of %d channels, the configuration is for %d", ij_dataset_title(t->dataset),
+                ij_dataset_channels(t->dataset), c->channels);
+        return ij_hint(err, "data.channels=%d", ij_dataset_channels(t->dataset));
+    }
     if (!c->data_path[0]) {
         ij_fail(err, IJ_ERROR_ARGUMENT, "no data: data.path is not set");
         return ij_hint(err, "give a folder of pictures or an IDX file: --data DIR");
     }
-    IJ_TRY(ij_dataset_open(c->data_path, &(ij_dataset_desc){.channels = c->channels, .pad_to = c->pad_to}, &t->dataset, err));
+    return ij_dataset_open(c->data_path, &(ij_dataset_desc){.channels = c->channels, .pad_to = c->pad_to}, &t->dataset, err);
+}
+
+static ij_status open_data(ij_trainer *t, ij_error *err) {
+    ij_train_config *c = &t->config;
+    IJ_TRY(open_dataset(t, err));
     int64_t count = ij_dataset_count(t->dataset), per_step = (int64_t)c->batch * c->accumulation;
     c->schedule.steps_per_epoch = count / per_step;
     if (c->schedule.steps_per_epoch < 1) {
-        ij_fail(err, IJ_ERROR_ARGUMENT, "%s has %" PRId64 " images, one step takes %" PRId64 " (batch %d x accumulation %d)", c->data_path,
-                count, per_step, c->batch, c->accumulation);
+        ij_fail(err, IJ_ERROR_ARGUMENT, "%s has %" PRId64 " images, one step takes %" PRId64 " (batch %d x accumulation %d)",
+                ij_dataset_title(t->dataset), count, per_step, c->batch, c->accumulation);
         return count < c->accumulation ? ij_hint(err, "--set optimization.accumulation=1 --set data.batch_size=%" PRId64 " fits", count)
                                        : ij_hint(err, "--set data.batch_size=%" PRId64 " fits", count / c->accumulation);
     }
@@ -370,7 +382,7 @@ ij_status ij_trainer_open(const ij_train_config *config, const ij_trainer_option
     const gpu_info *info = gpu_device_info(t->device);
     say(t, "device: %s (%s)", info->name, info->driver);
     IJ_TRY_GOTO(open_data(t, err), failed);
-    say(t, "data: %s, %" PRId64 " images, %" PRId64 " steps an epoch", t->config.data_path, ij_dataset_count(t->dataset),
+    say(t, "data: %s, %" PRId64 " images, %" PRId64 " steps an epoch", ij_dataset_title(t->dataset), ij_dataset_count(t->dataset),
         t->config.schedule.steps_per_epoch);
     IJ_TRY_GOTO(open_model(t, err), failed);
     IJ_TRY_GOTO(resume(t, err), failed);
@@ -395,6 +407,8 @@ void ij_trainer_close(ij_trainer *t) {
     free(t->images);
     free(t);
 }
+
+ij_trainer_view ij_trainer_look(const ij_trainer *t) { return (ij_trainer_view){t->device, t->weights, &t->config, t->step}; }
 
 ij_jepa *ij_trainer_jepa(ij_trainer *t) { return t->jepa; }
 
@@ -575,7 +589,7 @@ static ij_status next_batch(ij_trainer *t, const ij_loader_batch **batch, ij_err
     }
     IJ_TRY(ij_loader_next(t->loader, batch, err));
     if ((*batch)->count != t->config.batch)
-        return ij_fail(err, IJ_ERROR_FORMAT, "%s: a batch of %d instead of %d: too many images are damaged", t->config.data_path,
+        return ij_fail(err, IJ_ERROR_FORMAT, "%s: a batch of %d instead of %d: too many images are damaged", ij_dataset_title(t->dataset),
                        (*batch)->count, t->config.batch);
     for (int i = 0; i < (*batch)->count; i++) t->images[i] = ij_jepa_image_of(&(*batch)->items[i], (*batch)->channels);
     return IJ_OK;

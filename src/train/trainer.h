@@ -12,6 +12,7 @@
 #ifndef IJ_TRAIN_TRAINER_H
 #define IJ_TRAIN_TRAINER_H
 
+#include "data/dataset.h"
 #include "gpu/gpu.h"
 #include "model/jepa.h"
 #include "train/config.h"
@@ -23,6 +24,7 @@ typedef struct ij_trainer ij_trainer;
 
 typedef struct ij_trainer_options {
     gpu_device_desc device;
+    ij_dataset *dataset;    /* to train on; shared with the caller [data.path, opened] */
     bool resume;            /* the run folder's newest intact checkpoint */
     const char *checkpoint; /* this one, or any model that train/import.h knows; see below */
     bool overwrite, no_files;
@@ -52,6 +54,15 @@ ij_status ij_trainer_open(const ij_train_config *config, const ij_trainer_option
 void ij_trainer_close(ij_trainer *trainer);
 ij_status ij_trainer_step(ij_trainer *trainer, ij_progress *progress, bool *finished, ij_error *err);
 ij_status ij_trainer_save(ij_trainer *trainer, const char *path, ij_error *err);
+
+/* What the trainer works with, for reading: everything queued on its device is done first, so what is read is the newest step's. */
+typedef struct ij_trainer_view {
+    gpu_device *device;
+    ij_weights *weights;
+    const ij_train_config *config;
+    int64_t step;
+} ij_trainer_view;
+ij_trainer_view ij_trainer_look(const ij_trainer *trainer);
 
 /* For benchmarks and tests. */
 ij_jepa *ij_trainer_jepa(ij_trainer *trainer);
