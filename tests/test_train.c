@@ -502,7 +502,9 @@ START_TEST(test_released_configuration) {
     ck_assert_str_eq(c.data_path, "/data/imagenet/");
     ck_assert_double_eq(c.schedule.warmup_epochs, 40);
     ck_assert_int_eq(c.precision, IJ_PRECISION_AUTO); /* its autocast: the best that the device has */
-    /* Written out and read back it is the same configuration. */
+    ck_assert_int_eq(c.preprocess.resize, IJ_RESIZE_TRAINED);
+    /* Written out and read back it is the same configuration, how pictures are resized included. */
+    c.preprocess = (ij_preprocess){IJ_RESIZE_SHORTER, 256, 224, 210, IJ_FILTER_BICUBIC, IJ_RESAMPLER_TORCHVISION};
     ij_config_text text = {0};
     CHECK_OK(ij_train_config_write(&c, &text, &err));
     CHECK_OK(ij_config_text_print(&text, &yaml, &err));
@@ -526,6 +528,8 @@ START_TEST(test_impossible_configurations) {
         {"meta.model_name=vit_enormous", "vit_enormous", ""},
         {"mask.pred_mask_scale=[0.15, 1.2]", "pred_mask_scale", "1.2"},
         {"data.channels=2", "channels", "2"},
+        {"data.resize_filter=lanczos", "one of bilinear, bicubic", "lanczos"},
+        {"data.resize_shorter=-3", "resize_shorter", "-3"},
         {"data.crop_scale=[1.0, 0.3]", "crop_scale", "0.3"},
         {"meta.targets=sound", "one of latent, pixels", "sound"},
         {"meta.target_mask=both", "one of output, input", "both"},

@@ -1,4 +1,4 @@
-/* layer: train; uses: base, io, model, ops */
+/* layer: train; uses: base, io, data, model, ops */
 #include "train/config.h"
 
 #include <stdio.h>
@@ -70,6 +70,18 @@ static ij_status must_be_off(reader *r, const char *key) {
     return IJ_OK;
 }
 
+static ij_status read_preprocess(reader *r, ij_preprocess *p) {
+    int resize = (int)p->resize, filter = (int)p->filter, resampler = (int)p->resampler;
+    IJ_TRY(ij_config_text_choice(r->text, "data.resize", ij_resize_names, IJ_RESIZE_COUNT, &resize, r->err));
+    IJ_TRY(integer(r, "data.resize_shorter", 0, 16384, &p->shorter));
+    IJ_TRY(integer(r, "data.resize_height", 0, 16384, &p->height));
+    IJ_TRY(integer(r, "data.resize_width", 0, 16384, &p->width));
+    IJ_TRY(ij_config_text_choice(r->text, "data.resize_filter", ij_filter_names, IJ_FILTER_COUNT, &filter, r->err));
+    IJ_TRY(ij_config_text_choice(r->text, "data.resampler", ij_resampler_names, IJ_RESAMPLER_COUNT, &resampler, r->err));
+    p->resize = (ij_resize)resize, p->filter = (ij_filter)filter, p->resampler = (ij_resampler)resampler;
+    return IJ_OK;
+}
+
 static ij_status read_data(reader *r, ij_train_config *c) {
     char root[2048] = "", folder[2048] = "";
     int size = c->model.image_height;
@@ -97,6 +109,7 @@ static ij_status read_data(reader *r, ij_train_config *c) {
     IJ_TRY(ij_config_text_numbers(r->text, "data.mean", -10, 10, c->channels, mean, r->err));
     IJ_TRY(ij_config_text_numbers(r->text, "data.std", 1e-6, 100, c->channels, std, r->err));
     for (int i = 0; i < 3; i++) c->mean[i] = (float)mean[i], c->std[i] = (float)std[i];
+    IJ_TRY(read_preprocess(r, &c->preprocess));
     IJ_TRY(must_be_off(r, "data.use_color_distortion"));
     IJ_TRY(must_be_off(r, "data.use_gaussian_blur"));
     IJ_TRY(must_be_off(r, "data.use_horizontal_flip"));
@@ -228,6 +241,12 @@ static const char *const known_keys[] = {
     "data.num_workers",
     "data.mean",
     "data.std",
+    "data.resize",
+    "data.resize_shorter",
+    "data.resize_height",
+    "data.resize_width",
+    "data.resize_filter",
+    "data.resampler",
     "data.use_color_distortion",
     "data.use_gaussian_blur",
     "data.use_horizontal_flip",
@@ -350,6 +369,12 @@ ij_status ij_train_config_write(const ij_train_config *c, ij_config_text *out, i
     INTEGER("data.num_workers", c->threads);
     NUMBERS("data.mean", mean, c->channels);
     NUMBERS("data.std", std, c->channels);
+    TEXT("data.resize", ij_resize_names[c->preprocess.resize]);
+    INTEGER("data.resize_shorter", c->preprocess.shorter);
+    INTEGER("data.resize_height", c->preprocess.height);
+    INTEGER("data.resize_width", c->preprocess.width);
+    TEXT("data.resize_filter", ij_filter_names[c->preprocess.filter]);
+    TEXT("data.resampler", ij_resampler_names[c->preprocess.resampler]);
     TEXT("mask.mode", mask_names[c->masks.mode]);
     BOOLEAN("mask.allow_overlap", c->masks.allow_overlap != 0);
     NUMBERS("mask.aspect_ratio", c->masks.aspect, 2);

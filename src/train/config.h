@@ -1,4 +1,4 @@
-/* What a training run is: every option, its default, and where it comes from.      layer: train; uses: base, io, model, ops
+/* What a training run is: every option, its default, and where it comes from.      layer: train; uses: base, io, data, model, ops
  *
  * The keys are those of the released YAML configurations, which load unchanged; further keys are ours and have defaults. A key
  * that nobody knows is an error that names it. */
@@ -6,6 +6,7 @@
 #define IJ_TRAIN_CONFIG_H
 
 #include "base/error.h"
+#include "data/preprocess.h"
 #include "io/config_text.h"
 #include "model/config.h"
 #include "model/precision.h"
@@ -34,6 +35,8 @@ typedef struct ij_train_config {
     bool random_crop; /* else the whole image */
     int channels, pad_to, threads;
     float mean[3], std[3]; /* of pixel values in [0, 1] */
+    ij_preprocess
+        preprocess; /* when features are made: data.resize, resize_shorter, resize_height, resize_width, resize_filter, resampler */
     /* optimiser */
     double beta1, beta2, eps, clip_norm;
     ij_regularizer regularizer;
