@@ -118,7 +118,7 @@ typedef struct ijepa_trainer ijepa_trainer;
 typedef struct ijepa_trainer_options {
     ijepa_device_options device;
     bool resume;               /* continue the run folder's newest intact checkpoint */
-    const char *checkpoint;    /* continue this one instead */
+    const char *checkpoint;    /* continue this one instead; or a model of others (.pth.tar, a folder of transformers or timm), as far as it goes */
     bool overwrite;            /* allow a run folder that holds a finished or other run [refuse] */
     bool no_files;             /* write nothing: no folder, log or checkpoint */
     bool no_tune;              /* do not time kernels on this device's first run; take their defaults, or what was tuned before */
@@ -154,9 +154,13 @@ typedef struct ijepa_model_options {
     ijepa_device_options device;
     int batch;             /* pictures encoded at once; one that is not full costs what its pictures cost [32] */
     const char *precision; /* of matrix products: "f32", "f16", "bf16", "auto" [f32] */
+    int height, width;     /* as in ijepa_embed_options, and so are these: */
+    const char *resize, *filter, *resampler, *positions;
 } ijepa_model_options;
 
-/* Opens a run folder (its newest checkpoint) or a checkpoint file. options may be NULL. */
+/* Opens a run folder (its newest checkpoint), a checkpoint file, or a model of others: the released .pth.tar or safetensors with its names, a
+ * folder of transformers (IJepaModel, IJepaForImageClassification) or timm. What such files do not tell (heads, mean and std, ...) may be
+ * written into FILE.yaml beside a file, ijepa.yaml in a folder, with the keys of a training configuration. options may be NULL. */
 IJEPA_API ijepa_status ijepa_model_open_with(const char *path, const ijepa_model_options *options, ijepa_model **out, ijepa_error *err);
 
 /* The same in f32. device may be NULL. */
@@ -265,10 +269,18 @@ typedef struct ijepa_embed_options {
     int height, width;     /* the size that images are brought to, multiples of the patch size [the trained size] */
     bool whole;            /* the whole image, whatever its shape [IDX files and runs that trained on whole images: so too; else the centre
                             * square, 224 / 256 of the shorter side] */
+    const char *resize;    /* "trained": as said at `whole`; "exact": to height x width, the shape is lost; "shorter:256": the shorter side to
+                            * so many pixels, then the centre of height x width [as the model file says, else trained] */
+    const char *filter;    /* "bilinear", "bicubic"; stretched when shrinking (antialias) [as the model file says, else bilinear] */
+    const char *resampler; /* "device": floats, as in training; 8 bits: "pil", bit for bit Image.resize; "torchvision", resize of uint8
+                            * tensors with antialias [as the model file says, else device] */
+    const char *positions; /* "fixed": sine and cosine at any size; "interpolated": those of the trained size, bicubically, as transformers does
+                            * [those that the model file stores, interpolated at other sizes; else fixed] */
     int batch;             /* images encoded at once [32] */
     void (*progress)(void *user, const char *what, int64_t done, int64_t total);
     bool (*stop)(void *user); /* asked before each batch; true ends the call with IJEPA_ERROR_STOPPED [never] */
     void (*damaged)(void *user, const char *line); /* told of each image that cannot be read and is left out [not told] */
+    void (*message)(void *user, const char *line); /* told of what a user should see of the model, such as a doubtful mean and deviation [not told] */
     void *user;
 } ijepa_embed_options;
 

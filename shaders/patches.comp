@@ -157,7 +157,6 @@ void main() {
     }
     if ((ELEMENT == ELEMENT_WORD || !EVEN) && x >= push.image_w) return;
     sum /= sum_x;
-    if (CUBIC == 1) sum = clamp(sum, 0.0, 255.0); /* a cubic overshoots */
     if (channels == 1) sum = sum.xxx;
     else if (push.channels == 1) sum.x = dot(sum, vec3(0.299, 0.587, 0.114));
     sum = normalised(sum);

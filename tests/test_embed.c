@@ -7,6 +7,7 @@
 #include "ijepa.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
+#include "model/positions.h"
 #include "philox.h"
 #include "train/checkpoint.h"
 #include "train/replay_bounds.h"
@@ -373,6 +374,56 @@ static void write_checkpoint(const char *path, char target[IJ_MODEL_MARK], char 
     ck_assert_uint_eq(strlen(target), 16);
     ij_weights_destroy(weights);
 }
+
+/* Positions that are not the fixed table: kept by a checkpoint, part of the mark, and seen in the features. */
+START_TEST(test_checkpoint_keeps_stored_positions) {
+    enum { GRID = 4, COUNT = GRID * GRID * DIM };
+    ij_error err = {0};
+    char plain[IJ_MODEL_MARK], marks[2][IJ_MODEL_MARK];
+    float rows[COUNT], fixed[COUNT];
+    ij_train_config config;
+    ij_model_config model = model_of(16, 16);
+    scratch_begin();
+    checkpoint_config(&config, 3);
+    ij_weights *weights = make_weights(IJ_KEEP_TRAINING, GPU_WORD), *read;
+    CHECK_OK(ij_model_mark(weights, IJ_SLOT_TARGET, plain, &err));
+    ij_positions(GRID, GRID, DIM, fixed);
+    for (int i = 0; i < COUNT; i++) rows[i] = fixed[i] + 0.1f * (float)uniform(77, (uint32_t)i);
+    CHECK_OK(ij_weights_set_positions(weights, GRID, GRID, rows, &err));
+    CHECK_OK(ij_model_mark(weights, IJ_SLOT_TARGET, marks[0], &err));
+    ck_assert_str_ne(plain, marks[0]);
+    CHECK_OK(ij_checkpoint_write(scratch_path("stored.safetensors"), weights, &config, 7, &err));
+    CHECK_OK(ij_weights_create(test_device, &model, IJ_KEEP_TARGET, &read, &err));
+    CHECK_OK(ij_weights_commit(read, &err));
+    CHECK_OK(ij_checkpoint_read(scratch_path("stored.safetensors"), read, &err));
+    ck_assert(read->positions && read->positions_height == GRID && read->positions_width == GRID);
+    ck_assert_int_eq(memcmp(read->positions, rows, sizeof rows), 0);
+    CHECK_OK(ij_model_mark(read, IJ_SLOT_TARGET, marks[1], &err));
+    ck_assert_str_eq(marks[0], marks[1]);
+
+    uint8_t pixels[16 * 16 * 3];
+    float features[2][DIM];
+    for (int i = 0; i < IJ_COUNT(pixels); i++) pixels[i] = (uint8_t)(i * 31);
+    for (int stored = 1; stored >= 0; stored--) {
+        ij_embedder *e;
+        ij_embed_desc desc = {.model = model, .std = {1, 1, 1}, .batch = 1, .pixel_bytes = sizeof pixels};
+        ij_jepa_image image = {.width = 16, .height = 16, .channels = 3, .crop_w = 16, .crop_h = 16};
+        if (!stored) CHECK_OK(ij_weights_set_positions(read, 0, 0, NULL, &err));
+        CHECK_OK(ij_embedder_create(test_device, &desc, read, &e, &err));
+        CHECK_OK(ij_embedder_run(e, &image, 1, pixels, sizeof pixels, features[stored], &err));
+        ij_embedder_destroy(e);
+    }
+    ck_assert_int_ne(memcmp(features[0], features[1], sizeof features[0]), 0);
+    /* The file of a run of this project has the fixed table, and reads as having none. */
+    CHECK_OK(ij_weights_set_positions(weights, 0, 0, NULL, &err));
+    CHECK_OK(ij_checkpoint_write(scratch_path("fixed.safetensors"), weights, &config, 7, &err));
+    CHECK_OK(ij_checkpoint_read(scratch_path("fixed.safetensors"), read, &err));
+    ck_assert_ptr_null(read->positions);
+    ij_weights_destroy(weights);
+    ij_weights_destroy(read);
+    scratch_end();
+}
+END_TEST
 
 START_TEST(test_one_encoder_of_a_checkpoint) {
     ij_error err = {0};
@@ -889,6 +940,7 @@ Suite *embed_suite(void) {
     tcase_add_test(on_device, test_batches_do_not_matter);
     tcase_add_test(on_device, test_embedder_refuses);
     tcase_add_test(on_device, test_one_encoder_of_a_checkpoint);
+    tcase_add_test(on_device, test_checkpoint_keeps_stored_positions);
     tcase_add_test(on_device, test_cache_hits);
     tcase_add_test(on_device, test_cache_misses);
     tcase_add_test(on_device, test_cache_repairs);

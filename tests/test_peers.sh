@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Evaluators beside independent ones: steps of fine-tuning beside PyTorch; the frozen evaluation (kNN, logistic regression, linear heads)
-# beside scikit-learn and PyTorch, on pixels of Fashion-MNIST.
+# Beside independent programs: steps of fine-tuning beside PyTorch; resizing and positions beside PIL, torchvision
+# and PyTorch; the frozen evaluation (kNN, logistic regression, linear heads)
+# beside scikit-learn and PyTorch, on pixels of Fashion-MNIST; models written by
+# transformers, timm and PyTorch beside these.
 #   tests/test_peers.sh TESTS [FOLDER OF FASHION-MNIST]
 # TESTS is the program ijepa_tests. What a missing package leaves out is said by name.
 set -euo pipefail
@@ -13,6 +15,26 @@ trap 'rm -rf "$work"' EXIT
 
 IJEPA_PEER_FINETUNE=$work/finetune.safetensors CK_RUN_SUITE=finetune CK_INCLUDE_TAGS=recorded "$tests"
 python3 "$(dirname "$0")/peers_finetune.py" "$work/finetune.safetensors"
+
+if python3 -c 'import torchvision, safetensors, PIL' 2>/dev/null; then
+    python3 "$(dirname "$0")/peers_preprocess.py" make "$work/preprocess.safetensors"
+    IJEPA_PEER_PREPROCESS=$work/preprocess.safetensors CK_RUN_SUITE=preprocess CK_RUN_CASE=host "$tests"
+else
+    echo "skipped: resizing and positions, because Python has no torchvision, safetensors or PIL"
+fi
+
+for python in python3 /opt/peers/bin/python /opt/peers5/bin/python; do # transformers 4 and timm, transformers 5, where they are
+    if ! "$python" -c 'import numpy, torch, PIL' 2>/dev/null; then
+        echo "skipped: models of others, because $python has no numpy, torch and PIL"
+        continue
+    fi
+    "$python" "$(dirname "$0")/peers_import.py" "$(dirname "$tests")/ijepa"
+done
+if [ -x /opt/peers/bin/python ]; then
+    /opt/peers/bin/python "$(dirname "$0")/peers_processor.py" "$(dirname "$tests")/ijepa"
+else
+    echo "skipped: transformers' image processors, because there is no /opt/peers/bin/python"
+fi
 
 if ! python3 -c 'import numpy' 2>/dev/null; then
     echo "skipped: kNN, logistic regression and linear heads, because Python has no numpy"

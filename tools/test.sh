@@ -126,10 +126,12 @@ step_sanitizers() {
 step_fuzz() { # IJEPA_FUZZ_SECONDS [20] for each target
     build fuzz -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DIJ_SANITIZE=ON -DIJ_FUZZ=ON -DIJ_TESTS=OFF -DIJ_SPIRV_FOLDER="$top/$builds/spirv" || return
     local source name
-    mkdir -p "$work/yaml" "$work/image" "$work/safetensors" "$work/npy" "$work/idx"
+    mkdir -p "$work/yaml" "$work/image" "$work/safetensors" "$work/npy" "$work/idx" "$work/torch" "$work/zip"
     cp samples/configs/*.yaml "$work/yaml"
     cp tests/data/images/* "$work/image" 2>/dev/null || true
     for source in tests/data/*.safetensors; do head -c 30000 "$source" >"$work/safetensors/$(basename "$source")"; done
+    find tests/data/torch -name '*.pt' -o -name '*.bad' -size -10k | while read -r source; do cp "$source" "$work/torch"; cp "$source" "$work/zip"; done
+    python3 tests/make_fuzz_seeds.py tests/data/torch "$work/pickle" || return
     for source in tests/fuzz_*.c; do
         name=$(basename "$source" .c)
         mkdir -p "$work/${name#fuzz_}"

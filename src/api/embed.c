@@ -27,11 +27,16 @@ static ij_status convert(const ijepa_embed_options *from, ij_embed_data_options 
                                   .context = context,
                                   .height = from->height,
                                   .width = from->width,
+                                  .resize = from->resize,
+                                  .filter = from->filter,
+                                  .resampler = from->resampler,
+                                  .positions = from->positions,
                                   .whole = from->whole,
                                   .batch = from->batch,
                                   .progress = from->progress,
                                   .stop = from->stop,
                                   .on_damaged = from->damaged,
+                                  .message = from->message,
                                   .user = from->user};
     return from->precision ? ij_precision_find(from->precision, &to->precision, err) : IJ_OK;
 }

@@ -1,9 +1,10 @@
 /* Features of single pictures.       layer: api; uses: base, io, data, gpu, model, train */
 #include "api/api.h"
 #include "base/memory.h"
-#include "data/crop.h"
+#include "data/preprocess.h"
 #include "io/image.h"
 #include "model/embed.h"
+#include "model/positions.h"
 #include "train/checkpoint.h"
 
 #include <stdio.h>
@@ -14,8 +15,6 @@
 #define BATCH_MAX 4096
 #define PIXEL_BYTES_MAX ((int64_t)128 << 20) /* of a batch on its way to the device */
 #define PICTURE_BYTES_MAX ((int64_t)4 << 20) /* of one picture in it; a larger one is averaged down, as it was in training */
-#define CENTER_SIZE 224                      /* centre crop: this part of a short side of RESIZE_SIZE */
-#define RESIZE_SIZE 256
 
 struct ijepa_model {
     ijepa_model_info info;
@@ -25,10 +24,11 @@ struct ijepa_model {
     ij_weights *weights;
     ij_embedder *embedders[IJ_EMBED_TOKENS + 1]; /* of each output that was asked for */
     int batch;
-    int64_t picture_bytes; /* a multiple of 16 */
-    ij_jepa_image *places; /* [batch] */
-    uint8_t *pixels;       /* [batch, picture_bytes] */
-    ij_image decoded, padded;
+    int64_t picture_bytes;    /* a multiple of 16 */
+    ij_jepa_image *places;    /* [batch] */
+    uint8_t *pixels;          /* [batch, picture_bytes] */
+    ij_preprocess preprocess; /* settled */
+    ij_image decoded, padded, resized;
     uint8_t *cut; /* of the picture at hand */
     int64_t cut_capacity;
 };
@@ -37,7 +37,11 @@ struct ijepa_model {
 static ij_status need_embedder(ijepa_model *m, ij_embed_output output, ij_error *err) {
     const ij_train_config *c = &m->config;
     if (m->embedders[output]) return IJ_OK;
-    ij_embed_desc desc = {.model = c->model, .batch = m->batch, .pixel_bytes = (uint64_t)(m->batch * m->picture_bytes), .output = output};
+    ij_embed_desc desc = {.model = c->model,
+                          .batch = m->batch,
+                          .pixel_bytes = (uint64_t)(m->batch * m->picture_bytes),
+                          .output = output,
+                          .filter = m->preprocess.filter};
     memcpy(desc.mean, c->mean, sizeof desc.mean);
     memcpy(desc.std, c->std, sizeof desc.std);
     return ij_embedder_create(m->device, &desc, m->weights, &m->embedders[output], err);
@@ -50,6 +54,10 @@ static ij_status open_encoder(ijepa_model *m, const char *checkpoint, const gpu_
     if (gpu_device_info(m->device)->range_max < (uint64_t)limit) limit = (int64_t)gpu_device_info(m->device)->range_max;
     m->picture_bytes = limit / m->batch / 16 * 16;
     if (m->picture_bytes > PICTURE_BYTES_MAX) m->picture_bytes = PICTURE_BYTES_MAX;
+    int64_t need = 3 * (int64_t)m->preprocess.width * m->preprocess.height;
+    if (ij_preprocess_on_host(&m->preprocess) && m->picture_bytes < need)
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "a batch of %d pictures of %d x %d is more than %lld MiB of pixels; there is room for %lld",
+                       m->batch, m->preprocess.height, m->preprocess.width, (long long)(limit >> 20), (long long)(limit / (need + 15)));
     IJ_TRY(ij_alloc(&m->places, m->batch, sizeof *m->places, "pictures", err));
     IJ_TRY(ij_alloc(&m->pixels, m->batch, (size_t)m->picture_bytes, "pixels of a batch", err));
     gpu_element element;
@@ -57,17 +65,24 @@ static ij_status open_encoder(ijepa_model *m, const char *checkpoint, const gpu_
     IJ_TRY(ij_weights_create(m->device, &c->model, IJ_KEEP_TARGET, &m->weights, err));
     IJ_TRY(ij_weights_keep_half(m->weights, element, err));
     IJ_TRY(ij_weights_commit(m->weights, err));
-    IJ_TRY(ij_checkpoint_read(checkpoint, m->weights, err));
-    return need_embedder(m, IJ_EMBED_LAST, err);
+    return ij_checkpoint_read(checkpoint, m->weights, err);
 }
 
-static ij_status open_model(ijepa_model *m, const char *path, const gpu_device_desc *desc, ij_error *err) {
+static ij_status open_model(ijepa_model *m, const char *path, const ijepa_model_options *options, ij_error *err) {
     char checkpoint[4600];
     int64_t step;
     IJ_TRY(ij_checkpoint_find(path, checkpoint, sizeof checkpoint, NULL, 0, err));
     IJ_TRY(ij_checkpoint_config(checkpoint, &m->config, &step, err));
-    IJ_TRY(open_encoder(m, checkpoint, desc, err));
-    const ij_model_config *c = &m->config.model;
+    ij_model_config *c = &m->config.model;
+    gpu_device_desc desc = api_device_desc(&options->device);
+    ij_preprocess_wish wish = {options->resize, options->filter, options->resampler, options->height, options->width};
+    IJ_TRY(ij_preprocess_settle(&m->config.preprocess, &wish, c->image_height, c->image_width, &m->preprocess, err));
+    const ij_model_config trained = *c;
+    c->image_height = m->preprocess.height, c->image_width = m->preprocess.width;
+    IJ_TRY(ij_model_check(c, err));
+    IJ_TRY(open_encoder(m, checkpoint, &desc, err));
+    IJ_TRY(ij_weights_choose_positions(m->weights, options->positions, &trained, c, err));
+    IJ_TRY(need_embedder(m, IJ_EMBED_LAST, err));
     m->info = (ijepa_model_info){.image_height = c->image_height,
                                  .image_width = c->image_width,
                                  .channels = c->channels,
@@ -89,17 +104,18 @@ ijepa_status ijepa_model_open_with(const char *path, const ijepa_model_options *
     API_NEED(path);
     static const ijepa_model_options defaults = {0};
     if (!options) options = &defaults;
+    if (options->height < 0) return api_range(__func__, "height", options->height, "0 or more", err);
+    if (options->width < 0) return api_range(__func__, "width", options->width, "0 or more", err);
     if (options->batch < 0 || options->batch > BATCH_MAX) return api_range(__func__, "batch", options->batch, "0 to 4096", err);
     ij_error ours = {0};
     ijepa_model *model;
     ij_precision precision = IJ_PRECISION_F32;
-    gpu_device_desc desc = api_device_desc(&options->device);
     ij_status status = options->precision ? ij_precision_find(options->precision, &precision, &ours) : IJ_OK;
     if (status == IJ_OK) status = ij_alloc(&model, 1, sizeof *model, "model", &ours);
     if (status != IJ_OK) return api_result(status, &ours, err);
     model->batch = options->batch ? options->batch : BATCH_DEFAULT;
     model->precision = precision;
-    status = open_model(model, path, &desc, &ours);
+    status = open_model(model, path, options, &ours);
     if (status == IJ_OK)
         *out = model;
     else
@@ -120,6 +136,7 @@ void ijepa_model_close(ijepa_model *model) {
     gpu_device_close(model->device);
     ij_image_free(&model->decoded);
     ij_image_free(&model->padded);
+    ij_image_free(&model->resized);
     free(model->places);
     free(model->pixels);
     free(model->cut);
@@ -147,15 +164,15 @@ static ij_status pad(ijepa_model *m, const ij_image *image, const ij_image **out
     return IJ_OK;
 }
 
-/* Puts the part of the picture that is used into place `at` of the batch: all of it where training took all of it, else the centre. */
+/* Puts the part of the picture that is used into place `at` of the batch, resized already where that is the host's. */
 static ij_status place_picture(ijepa_model *m, const ij_image *image, int at, ij_error *err) {
     ij_jepa_image *place = &m->places[at];
     IJ_TRY(pad(m, image, &image, err));
-    ij_crop crop = {0, 0, (float)image->width, (float)image->height};
-    if (m->config.random_crop) crop = ij_crop_center(image->width, image->height, RESIZE_SIZE, CENTER_SIZE);
+    ij_crop crop;
     place->offset = (uint64_t)at * (uint64_t)m->picture_bytes;
     place->channels = image->channels;
-    IJ_TRY(ij_crop_cut(image, m->picture_bytes, &crop, &m->cut, &m->cut_capacity, &place->width, &place->height, err));
+    IJ_TRY(ij_preprocess_cut(&m->preprocess, !m->config.random_crop, image, m->picture_bytes, &m->resized, &m->cut, &m->cut_capacity, &crop,
+                             &place->width, &place->height, err));
     memcpy(m->pixels + place->offset, m->cut, (size_t)place->width * (size_t)place->height * (size_t)place->channels);
     place->crop_x = crop.x, place->crop_y = crop.y, place->crop_w = crop.w, place->crop_h = crop.h;
     return IJ_OK;

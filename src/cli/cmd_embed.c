@@ -76,6 +76,11 @@ static void on_damaged(void *user, const char *line) {
     if (d->damaged == DAMAGED_SHOWN) fprintf(stderr, "ijepa: further images that cannot be read are counted, not named\n");
 }
 
+static void on_message(void *user, const char *line) {
+    close_line(user);
+    fprintf(stderr, "ijepa: %s\n", line);
+}
+
 static void print_text(const ijepa_embed_result *r, const char *out) {
     char size[64] = "";
     if (r->patches > 1) snprintf(size, sizeof size, "%d patches x ", r->patches);
@@ -140,6 +145,7 @@ static int embed(char **words, int count, const ijepa_embed_options *options, bo
 static int run(const cli_environment *environment, int argc, char **argv) {
     cli_common common = {0};
     const char *out = NULL, *layers = NULL, *encoder = NULL, *size = NULL, *precision = NULL;
+    const char *resize = NULL, *filter = NULL, *resampler = NULL, *positions = NULL;
     bool patches = false, whole = false;
     int64_t batch = 0;
     const cli_option options[] = {
@@ -150,6 +156,12 @@ static int run(const cli_environment *environment, int argc, char **argv) {
         {"--encoder", "E", "target or context", "target", CLI_TEXT, &encoder, 0},
         {"--size", "HxW", "bring images to this size, or N for N x N; multiples of the patch size", "as trained", CLI_TEXT, &size, 0},
         {"--whole", NULL, "take the whole image, not its centre square", "as trained", CLI_FLAG, &whole, 0},
+        {"--resize", "R", "trained; exact: to the size, shape lost; shorter:N: the shorter side to N, then the centre", "model file",
+         CLI_TEXT, &resize, 0},
+        {"--filter", "F", "bilinear or bicubic", "model file", CLI_TEXT, &filter, 0},
+        {"--resampler", "R", "device: floats; 8 bits as pil or torchvision has them", "model file", CLI_TEXT, &resampler, 0},
+        {"--positions", "P", "at another size: fixed, or interpolated as transformers does", "as stored, else fixed", CLI_TEXT, &positions,
+         0},
         {"--batch", "N", "images encoded at once", "32", CLI_INTEGER, &batch, 1},
         {"--precision", "P", "of matrix products: auto, f32, f16, bf16", "auto", CLI_TEXT, &precision, 0},
         CLI_OPTION_DEVICE(common),
@@ -167,10 +179,15 @@ static int run(const cli_environment *environment, int argc, char **argv) {
                                .encoder = encoder,
                                .precision = precision,
                                .whole = whole,
+                               .resize = resize,
+                               .filter = filter,
+                               .resampler = resampler,
+                               .positions = positions,
                                .batch = (int)batch,
                                .progress = on_progress,
                                .stop = must_stop,
                                .damaged = on_damaged,
+                               .message = on_message,
                                .user = &d};
     if (!out) return cli_usage("embed", "-o FILE is missing: what to write, .safetensors, .npy or .csv");
     if (batch > 4096) return cli_usage("embed", "--batch is at most 4096");

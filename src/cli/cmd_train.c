@@ -198,6 +198,18 @@ static int prepare(const request *r, const ijepa_device_options *device) {
     return code;
 }
 
+/* CONFIG.yaml, and what --resume may name behind itself, in either order. */
+static void sort_operands(request *r, char **argv, int operands) {
+    for (int i = 1; i <= operands; i++) {
+        size_t length = strlen(argv[i]);
+        bool yaml = (length > 5 && strcmp(argv[i] + length - 5, ".yaml") == 0) || (length > 4 && strcmp(argv[i] + length - 4, ".yml") == 0);
+        if (r->resume && (r->config || (operands == 2 && !yaml)))
+            r->checkpoint = argv[i], r->resume = false;
+        else
+            r->config = argv[i];
+    }
+}
+
 static int run(const cli_environment *environment, int argc, char **argv) {
     cli_common common = {0};
     request r = {.steps = -1, .seed = -1};
@@ -207,8 +219,9 @@ static int run(const cli_environment *environment, int argc, char **argv) {
         {"--set", "KEY=VALUE", "change the configuration; may be given again", NULL, CLI_TEXTS, &r.assignments, 0},
         {"--steps", "N", "stop after N optimiser steps in all", "all epochs", CLI_INTEGER, &r.steps, 0},
         {"--seed", "N", "of everything random", "meta.seed", CLI_INTEGER, &r.seed, 0},
-        {"--resume", NULL, "continue the run folder's newest intact checkpoint", NULL, CLI_FLAG, &r.resume, 0},
-        {"--checkpoint", "FILE", "continue this checkpoint", NULL, CLI_TEXT, &r.checkpoint, 0},
+        {"--resume", NULL, "continue the run folder's newest intact checkpoint; or FILE, if one follows: a .pth.tar too", NULL, CLI_FLAG,
+         &r.resume, 0},
+        {"--checkpoint", "FILE", "continue this checkpoint, or a model of others", NULL, CLI_TEXT, &r.checkpoint, 0},
         {"--overwrite", NULL, "replace a run that the folder holds", "refuse", CLI_FLAG, &r.overwrite, 0},
         {"--no-files", NULL, "write nothing", NULL, CLI_FLAG, &r.no_files, 0},
         {"--precision", "P", "of matrix products: auto, f32, f16, bf16", "meta.precision: auto", CLI_TEXT, &r.precision, 0},
@@ -221,7 +234,7 @@ static int run(const cli_environment *environment, int argc, char **argv) {
     };
     int operands, code = cli_parse(&cmd_train, options, CLI_COUNT(options), argc, argv, &operands);
     if (code >= 0) return code;
-    if (operands) r.config = argv[1];
+    sort_operands(&r, argv, operands);
     if (!r.config && !(r.resume && r.out))
         return cli_usage("train", "a configuration is needed: ijepa train CONFIG.yaml, or to continue: ijepa train --resume --out RUN");
     if (r.resume && r.overwrite) return cli_usage("train", "--resume and --overwrite exclude each other");
@@ -233,11 +246,12 @@ const cli_command cmd_train = {
     .name = "train",
     .purpose = "pretrain: CONFIG.yaml and a folder of pictures in, a run folder out",
     .operands = "[CONFIG.yaml]",
-    .operands_max = 1,
+    .operands_max = 2,
     .notes = "A run folder holds config.yaml, log.csv, events.jsonl, checkpoints/ and loss.png. Ctrl-C finishes the step and saves;\n"
              "a second one ends at once. A resumed run continues bit for bit.\n",
     .examples = "  ijepa train samples/configs/fashion-mnist.yaml --out runs/fashion\n"
                 "  ijepa train samples/configs/photos.yaml --data PHOTOS --out runs/photos --set data.batch_size=32\n"
-                "  ijepa train --resume --out runs/photos\n",
+                "  ijepa train --resume --out runs/photos\n"
+                "  ijepa train in1k_vith14_ep300.yaml --resume IN1K-vit.h.14-300e.pth.tar --data PHOTOS --set optimization.epochs=310\n",
     .run = run,
 };

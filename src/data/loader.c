@@ -78,7 +78,14 @@ static ij_crop choose_crop(const ij_loader *loader, int64_t sample, int width, i
 }
 
 /* The pixels of the sample's crop, into its place. */
-static ij_status cut(const ij_loader *loader, const ij_image *image, ij_loader_item *item, place *to, ij_error *err) {
+static ij_status cut(const ij_loader *loader, const ij_image *image, ij_image *scratch, ij_loader_item *item, place *to, ij_error *err) {
+    const ij_loader_desc *d = &loader->desc;
+    if (d->crop == IJ_CROP_SETTLED) {
+        IJ_TRY(ij_preprocess_cut(&d->preprocess, d->whole, image, d->cap_bytes, scratch, &to->pixels, &to->capacity, &item->crop,
+                                 &item->width, &item->height, err));
+        to->bytes = (int64_t)item->width * item->height * image->channels;
+        return IJ_OK;
+    }
     item->crop = choose_crop(loader, item->sample, image->width, image->height);
     IJ_TRY(ij_crop_cut(image, loader->desc.cap_bytes, &item->crop, &to->pixels, &to->capacity, &item->width, &item->height, err));
     to->bytes = (int64_t)item->width * item->height * image->channels;
@@ -94,7 +101,8 @@ static ij_status note_damage(place *to, int64_t sample, const char *text, ij_err
 }
 
 /* Fills one place of a batch with the sample at `position` of the order, or with the first one after it that decodes. */
-static ij_status fill_place(const ij_loader *loader, int64_t position, ij_image *image, ij_loader_item *item, place *to, ij_error *err) {
+static ij_status fill_place(const ij_loader *loader, int64_t position, ij_image *image, ij_image *scratch, ij_loader_item *item, place *to,
+                            ij_error *err) {
     int64_t stride = (int64_t)loader->desc.batch * loader->desc.world;
     to->damage_count = 0;
     for (int64_t tries = 0; tries < loader->samples && tries < REPLACEMENTS_MAX; tries++) {
@@ -104,7 +112,7 @@ static ij_status fill_place(const ij_loader *loader, int64_t position, ij_image 
         item->replaced = tries > 0;
         ij_error damaged;
         ij_status status = ij_dataset_read(loader->dataset, item->sample, image, &damaged);
-        if (status == IJ_OK) return cut(loader, image, item, to, err);
+        if (status == IJ_OK) return cut(loader, image, scratch, item, to, err);
         if (status == IJ_ERROR_MEMORY) {
             if (err) *err = damaged;
             return status;
@@ -172,7 +180,7 @@ static slot *take_ticket(ij_loader *loader, int64_t *batch, int *index) {
 
 static void *run_thread(void *argument) {
     ij_loader *loader = argument;
-    ij_image image = {0};
+    ij_image image = {0}, scratch = {0};
     pthread_mutex_lock(&loader->lock);
     for (;;) {
         while (!loader->quit && !has_ticket(loader)) pthread_cond_wait(&loader->work, &loader->lock);
@@ -185,7 +193,8 @@ static void *run_thread(void *argument) {
         pthread_mutex_unlock(&loader->lock);
 
         ij_error err;
-        ij_status status = fill_place(loader, batch_begin(loader, batch) + index, &image, &s->items[index], &s->places[index], &err);
+        ij_status status =
+            fill_place(loader, batch_begin(loader, batch) + index, &image, &scratch, &s->items[index], &s->places[index], &err);
 
         pthread_mutex_lock(&loader->lock);
         if (status != IJ_OK && s->status == IJ_OK) s->status = status, s->err = err;
@@ -203,6 +212,7 @@ static void *run_thread(void *argument) {
     }
     pthread_mutex_unlock(&loader->lock);
     ij_image_free(&image);
+    ij_image_free(&scratch);
     return NULL;
 }
 

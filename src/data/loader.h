@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "data/crop.h"
 #include "data/dataset.h"
+#include "data/preprocess.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +28,7 @@ typedef enum ij_crop_mode {
     IJ_CROP_RANDOM, /* RandomResizedCrop with scale and ratio */
     IJ_CROP_CENTER, /* short side to resize_size, centre image_size */
     IJ_CROP_FULL,   /* the whole image, whatever its shape */
+    IJ_CROP_SETTLED /* as `preprocess` and `whole` say */
 } ij_crop_mode;
 
 typedef struct ij_loader_desc {
@@ -38,10 +40,12 @@ typedef struct ij_loader_desc {
     bool drop_last;  /* leave out the places that do not fill a batch on every rank [false: the last batch may be shorter] */
     int rank, world; /* [0 of 1] */
     ij_crop_mode crop;
-    double scale[2];       /* random: part of the area [0.3, 1] */
-    double ratio[2];       /* random: width / height [3/4, 4/3] */
-    int image_size;        /* center: [224] */
-    int resize_size;       /* center: [image_size x 256 / 224] */
+    double scale[2];          /* random: part of the area [0.3, 1] */
+    double ratio[2];          /* random: width / height [3/4, 4/3] */
+    int image_size;           /* center: [224] */
+    int resize_size;          /* center: [image_size x 256 / 224] */
+    ij_preprocess preprocess; /* settled */
+    bool whole;
     const int64_t *subset; /* samples that the loader knows of, distinct, copied [all of the dataset] */
     int64_t subset_count;
     int64_t cap_bytes; /* pixels kept of one crop; a larger crop is averaged over 2 x 2, 3 x 3, ... pixels until it fits [4 MiB] */

@@ -23,9 +23,12 @@
 #define IJ_DATA_PREPROCESS_H
 
 #include "base/error.h"
+#include "data/crop.h"
+#include "io/resample.h"
+
+#include <stdbool.h>
 
 typedef enum ij_resize { IJ_RESIZE_TRAINED, IJ_RESIZE_EXACT, IJ_RESIZE_SHORTER, IJ_RESIZE_COUNT } ij_resize;
-typedef enum ij_filter { IJ_FILTER_BILINEAR, IJ_FILTER_BICUBIC, IJ_FILTER_COUNT } ij_filter;
 typedef enum ij_resampler { IJ_RESAMPLER_DEVICE, IJ_RESAMPLER_PIL, IJ_RESAMPLER_TORCHVISION, IJ_RESAMPLER_COUNT } ij_resampler;
 
 extern const char *const ij_resize_names[IJ_RESIZE_COUNT];       /* "trained", "exact", "shorter" */
@@ -39,5 +42,26 @@ typedef struct ij_preprocess {
     ij_filter filter;
     ij_resampler resampler;
 } ij_preprocess; /* zeroed: as this project trains */
+
+/* What a user asks for instead; NULL and 0: what the model says. */
+typedef struct ij_preprocess_wish {
+    const char *resize; /* "trained", "exact", "shorter", "shorter:256" */
+    const char *filter, *resampler;
+    int height, width; /* of the encoder's input */
+} ij_preprocess_wish;
+
+/* What is to be done, every size settled: height and width are the input's, shorter is set. trained: as the model's file says; its shorter side
+ * grows with the input's size unless the wish names one. Names that do not exist, and a shorter side below height or width, fail. */
+ij_status ij_preprocess_settle(const ij_preprocess *trained, const ij_preprocess_wish *wish, int model_height, int model_width,
+                               ij_preprocess *out, ij_error *err);
+
+/* 8 bits on the host: the device then sees height x width pixels and copies them. */
+static inline bool ij_preprocess_on_host(const ij_preprocess *settled) { return settled->resampler != IJ_RESAMPLER_DEVICE; }
+
+/* One picture, cut or resized as settled says, into *out ([height, width, channels]; grown, the caller's), and the rectangle of it that is the
+ * input. whole: what "trained" means. On the device's way more than cap_bytes are averaged down (ij_crop_cut); the host's
+ * result, height x width, must fit them. scratch is reused from call to call. */
+ij_status ij_preprocess_cut(const ij_preprocess *settled, bool whole, const ij_image *image, int64_t cap_bytes, ij_image *scratch,
+                            uint8_t **out, int64_t *capacity, ij_crop *crop, int *width, int *height, ij_error *err);
 
 #endif

@@ -2,6 +2,7 @@
 #include "eval/embed_data.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "model/positions.h"
 #include "train/checkpoint.h"
 
 #include <limits.h>
@@ -16,6 +17,8 @@
 
 typedef struct embedding {
     const ij_embed_data_options *options;
+    ij_preprocess preprocess;
+    ij_model_config trained;
     ij_train_config config; /* image size: what was asked for */
     char checkpoint[4600];
     char model_place[PATH_MAX], data_place[PATH_MAX]; /* for the file */
@@ -71,19 +74,26 @@ static ij_status open_encoder(embedding *e, ij_embed_data_result *result, ij_err
     IJ_TRY(ij_weights_keep_half(e->weights, element, err));
     IJ_TRY(ij_weights_commit(e->weights, err));
     IJ_TRY(ij_checkpoint_read(e->checkpoint, e->weights, err));
+    IJ_TRY(ij_weights_choose_positions(e->weights, o->positions, &e->trained, &c->model, err));
     IJ_TRY(ij_model_mark(e->weights, o->context ? IJ_SLOT_WEIGHT : IJ_SLOT_TARGET, result->mark, err));
     int batch = o->batch ? o->batch : 32;
-    e->desc =
-        (ij_features_desc){.batch = batch,
-                           .whole = o->whole || ij_dataset_image_bytes(e->dataset) > 0 || !c->random_crop,
-                           .picture_bytes = ij_features_picture_bytes(gpu_device_info(e->device), e->dataset, batch, PICTURE_BYTES_MAX),
-                           .progress = o->progress,
-                           .stop = o->stop,
-                           .on_damaged = o->on_damaged,
-                           .user = o->user,
-                           .what = "features"};
-    ij_embed_desc embed = {
-        .model = c->model, .batch = batch, .pixel_bytes = ij_features_pixel_bytes(&e->desc), .output = o->output, .context = o->context};
+    int64_t picture_bytes;
+    IJ_TRY(ij_features_room(gpu_device_info(e->device), e->dataset, &e->preprocess, batch, PICTURE_BYTES_MAX, &picture_bytes, err));
+    e->desc = (ij_features_desc){.batch = batch,
+                                 .preprocess = e->preprocess,
+                                 .whole = o->whole || ij_dataset_image_bytes(e->dataset) > 0 || !c->random_crop,
+                                 .picture_bytes = picture_bytes,
+                                 .progress = o->progress,
+                                 .stop = o->stop,
+                                 .on_damaged = o->on_damaged,
+                                 .user = o->user,
+                                 .what = "features"};
+    ij_embed_desc embed = {.model = c->model,
+                           .batch = batch,
+                           .pixel_bytes = ij_features_pixel_bytes(&e->desc),
+                           .output = o->output,
+                           .context = o->context,
+                           .filter = e->preprocess.filter};
     memcpy(embed.mean, c->mean, sizeof embed.mean);
     memcpy(embed.std, c->std, sizeof embed.std);
     IJ_TRY(ij_embedder_create(e->device, &embed, e->weights, &e->embedder, err));
@@ -114,12 +124,17 @@ static ij_status open_all(embedding *e, const char *model, const char *const *da
     const ij_embed_data_options *o = e->options;
     ij_model_config *m = &e->config.model;
     int64_t step;
+    char notes[2048];
     if (o->batch < 0 || o->batch > BATCH_MAX)
         return ij_fail(err, IJ_ERROR_ARGUMENT, "batch of %d images, expected 1 to %d", o->batch, BATCH_MAX);
     IJ_TRY(ij_checkpoint_find(model, e->checkpoint, sizeof e->checkpoint, NULL, 0, err));
-    IJ_TRY(ij_checkpoint_config(e->checkpoint, &e->config, &step, err));
-    if (o->height) m->image_height = o->height;
-    if (o->width) m->image_width = o->width;
+    IJ_TRY(ij_checkpoint_describe(e->checkpoint, &e->config, &step, notes, sizeof notes, err));
+    for (char *rest, *line = strtok_r(notes, "\n", &rest); line && o->message; line = strtok_r(NULL, "\n", &rest))
+        o->message(o->user, line);
+    e->trained = *m;
+    ij_preprocess_wish wish = {o->whole && !o->resize ? "exact" : o->resize, o->filter, o->resampler, o->height, o->width};
+    IJ_TRY(ij_preprocess_settle(&e->config.preprocess, &wish, m->image_height, m->image_width, &e->preprocess, err));
+    m->image_height = e->preprocess.height, m->image_width = e->preprocess.width;
     IJ_TRY(ij_model_check(m, err));
     IJ_TRY(open_data(e, data, count, err));
     absolute(model, e->model_place);

@@ -7,16 +7,19 @@
 
 typedef struct ij_embed_data_options {
     gpu_device_desc device;
-    const char *out;        /* by its ending: eval/feature_file.h */
-    ij_embed_output output; /* no pixels [last] */
-    bool context;           /* the context encoder [the target encoder] */
-    ij_precision precision; /* [auto] */
-    int height, width;      /* [the trained size] */
-    bool whole;             /* [IDX files, and runs that trained on whole images: the whole; else the centre] */
-    int batch;              /* [32] */
+    const char *out;                         /* by its ending: eval/feature_file.h */
+    ij_embed_output output;                  /* no pixels [last] */
+    bool context;                            /* the context encoder [the target encoder] */
+    ij_precision precision;                  /* [auto] */
+    int height, width;                       /* [the trained size] */
+    const char *resize, *filter, *resampler; /* data/preprocess.h [as the model file says] */
+    const char *positions;                   /* ij_weights_choose_positions */
+    bool whole;                              /* [IDX files, and runs that trained on whole images: the whole; else the centre] */
+    int batch;                               /* [32] */
     void (*progress)(void *user, const char *what, int64_t done, int64_t total); /* [none] */
     bool (*stop)(void *user);                                                    /* [never] */
     void (*on_damaged)(void *user, const char *text);                            /* [not told] */
+    void (*message)(void *user, const char *line);                               /* things a user should see of the model [not told] */
     void *user;
 } ij_embed_data_options;
 

@@ -118,7 +118,10 @@ static ij_status open_classes(eval *e, ij_error *err) {
     const ij_dataset_desc desc = {.channels = e->config.channels, .pad_to = e->config.pad_to};
     const char *train = o->train && *o->train ? o->train : e->config.data_path;
     char test[IJ_SPLIT_PATH];
-    if (!*train) return ij_fail(err, IJ_ERROR_ARGUMENT, "no training images given, and the run has no data.path");
+    if (!*train) {
+        ij_fail(err, IJ_ERROR_ARGUMENT, "no training images given, and the model has no data.path");
+        return ij_hint(err, "--train DIR");
+    }
     IJ_TRY(ij_split_open(train, &desc, &e->classes.part[0], err));
     if (o->test && *o->test)
         snprintf(test, sizeof test, "%s", o->test);
@@ -192,7 +195,7 @@ static ij_status open_source(eval *e, eval_features features, ij_error *err) {
     }
     IJ_TRY(open_weights(e, features == EVAL_RANDOM, err));
     source->weights = e->weights[features];
-    source->embed = (ij_embed_desc){.model = c->model, .output = IJ_EMBED_LAST4, .context = is_context(e)};
+    source->embed = (ij_embed_desc){.model = c->model, .output = IJ_EMBED_LAST4, .context = is_context(e), .filter = c->preprocess.filter};
     memcpy(source->embed.mean, c->mean, sizeof c->mean);
     memcpy(source->embed.std, c->std, sizeof c->std);
     return ij_model_mark(source->weights, is_context(e) ? IJ_SLOT_WEIGHT : IJ_SLOT_TARGET, source->mark, err);
@@ -204,7 +207,11 @@ static ij_status make_features(eval *e, images *set, ij_error *err) {
     const ij_eval_options *o = e->options;
     const gpu_info *info = gpu_device_info(e->device);
     char cache[4300];
+    const ij_model_config *m = &e->config.model;
+    ij_preprocess how;
     if (set->ready) return IJ_OK;
+    ij_preprocess_wish wish = {.height = m->image_height, .width = m->image_width};
+    IJ_TRY(ij_preprocess_settle(&e->config.preprocess, &wish, m->image_height, m->image_width, &how, err));
     if (*e->folder) IJ_TRY(ij_path_join(cache, sizeof cache, e->folder, "features", err));
     for (int p = 0; p < 2; p++) {
         ij_features_desc desc = {.batch = o->batch ? o->batch : 32,
@@ -212,6 +219,7 @@ static ij_status make_features(eval *e, images *set, ij_error *err) {
                                  .limit = set->tables[0][0] ? 0
                                           : p == 0          ? o->train_limit
                                                             : o->test_limit,
+                                 .preprocess = how,
                                  .whole = set->tables[0][0] || ij_dataset_image_bytes(set->part[p]) > 0 || !e->config.random_crop,
                                  .progress = o->progress,
                                  .stop = o->stop,
@@ -219,7 +227,7 @@ static ij_status make_features(eval *e, images *set, ij_error *err) {
                                  .user = o->user,
                                  .what = names[p]};
         bool hits[EVAL_FEATURES] = {false};
-        desc.picture_bytes = ij_features_picture_bytes(info, set->part[p], desc.batch, PICTURE_BYTES_MAX);
+        IJ_TRY(ij_features_room(info, set->part[p], &how, desc.batch, PICTURE_BYTES_MAX, &desc.picture_bytes, err));
         IJ_TRY(
             ij_features_cached(set->part[p], &desc, e->sources, e->source_count, *e->folder ? cache : NULL, &set->features[p], hits, err));
         e->result->damaged_images += set->features[p].damaged;
@@ -396,14 +404,22 @@ static ij_status run_task(eval *e, const char *task, ij_error *err) {
 
 /* ---- all ---- */
 
+static void say_lines(const ij_eval_options *o, char *lines) {
+    char *rest, *line = strtok_r(lines, "\n", &rest);
+    for (; line && o->message; line = strtok_r(NULL, "\n", &rest)) o->message(o->user, line);
+}
+
 static ij_status open_all(eval *e, const char *run, ij_error *err) {
     const ij_eval_options *o = e->options;
     ij_precision precision = IJ_PRECISION_AUTO;
+    char notes[2048];
     IJ_TRY(read_wishes(e, err));
     if (o->precision) IJ_TRY(ij_precision_find(o->precision, &precision, err));
     IJ_TRY(ij_checkpoint_find(run, e->checkpoint, sizeof e->checkpoint, NULL, 0, err));
-    IJ_TRY(ij_checkpoint_config(e->checkpoint, &e->config, &e->result->step, err));
-    if (!o->no_files && ij_is_folder(run)) snprintf(e->folder, sizeof e->folder, "%s", run);
+    IJ_TRY(ij_checkpoint_describe(e->checkpoint, &e->config, &e->result->step, notes, sizeof notes, err));
+    say_lines(o, notes);
+    if (!o->no_files && strcmp(run, e->checkpoint) != 0) /* a run folder, not a file or a model of others */
+        snprintf(e->folder, sizeof e->folder, "%s", run);
     for (int t = 0; t < e->task_count; t++) { /* what cannot be opened is said before anything is computed */
         images *set = strcmp(e->tasks[t], "classes") == 0 ? &e->classes : &e->scenes;
         if (!set->part[0]) IJ_TRY(set == &e->classes ? open_classes(e, err) : open_scenes(e, err));

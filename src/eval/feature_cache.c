@@ -25,14 +25,16 @@ static void make_key(const ij_dataset *dataset, uint64_t listing, const ij_featu
     const ij_model_config *m = &e->model;
     bool part = desc->limit > 0 && desc->limit < ij_dataset_count(dataset);
     char text[1024], name[4200];
-    int length = snprintf(
-        text, sizeof text,
-        "features 1; encoder %s %d; output %d; %s; image %d %d %d, patch %d, dim %d, heads %d, depth %d, eps %.9g; "
-        "mean %.9g %.9g %.9g, std %.9g %.9g %.9g; whole %d, cap %" PRId64 ", %s; limit %" PRId64 ", seed %" PRIu64 "; data %016" PRIx64,
-        source->mark, e->context, e->output, ij_element_name(source->weights ? source->weights->half : GPU_WORD), m->image_height,
-        m->image_width, m->channels, m->patch_size, m->dim, m->heads, m->depth, (double)m->norm_eps, (double)e->mean[0], (double)e->mean[1],
-        (double)e->mean[2], (double)e->std[0], (double)e->std[1], (double)e->std[2], desc->whole, desc->picture_bytes,
-        ij_image_jpeg_decoder(), part ? desc->limit : 0, part ? desc->seed : 0, listing);
+    int length = snprintf(text, sizeof text,
+                          "features 2; encoder %s %d; output %d; %s; image %d %d %d, patch %d, dim %d, heads %d, depth %d, eps %.9g; "
+                          "mean %.9g %.9g %.9g, std %.9g %.9g %.9g; whole %d, resize %d %d %d %d, filter %d %d, resampler %d, cap %" PRId64
+                          ", %s; limit %" PRId64 ", seed %" PRIu64 "; data %016" PRIx64,
+                          source->mark, e->context, e->output, ij_element_name(source->weights ? source->weights->half : GPU_WORD),
+                          m->image_height, m->image_width, m->channels, m->patch_size, m->dim, m->heads, m->depth, (double)m->norm_eps,
+                          (double)e->mean[0], (double)e->mean[1], (double)e->mean[2], (double)e->std[0], (double)e->std[1],
+                          (double)e->std[2], desc->whole, desc->preprocess.resize, desc->preprocess.shorter, desc->preprocess.height,
+                          desc->preprocess.width, desc->preprocess.filter, e->filter, desc->preprocess.resampler, desc->picture_bytes,
+                          ij_image_jpeg_decoder(), part ? desc->limit : 0, part ? desc->seed : 0, listing);
     assert(length > 0 && (size_t)length < sizeof text);
     ij_checksum sum;
     ij_checksum_begin(&sum);

@@ -25,6 +25,18 @@ int64_t ij_features_picture_bytes(const gpu_info *info, const ij_dataset *datase
     return need > 0 && need < room ? need : room;
 }
 
+ij_status ij_features_room(const gpu_info *info, const ij_dataset *dataset, const ij_preprocess *how, int batch, int64_t most, int64_t *out,
+                           ij_error *err) {
+    *out = ij_features_picture_bytes(info, dataset, batch, most);
+    if (!ij_preprocess_on_host(how)) return IJ_OK;
+    int64_t need = (int64_t)how->width * how->height * ij_dataset_channels(dataset), bytes = PIXEL_BYTES_MAX;
+    if ((uint64_t)bytes > info->range_max) bytes = (int64_t)info->range_max;
+    *out = (need + 15) / 16 * 16;
+    if (*out * batch <= bytes) return IJ_OK;
+    return ij_fail(err, IJ_ERROR_ARGUMENT, "a batch of %d pictures of %d x %d is more than %lld MiB of pixels; there is room for %lld",
+                   batch, how->height, how->width, (long long)(bytes >> 20), (long long)(bytes / *out));
+}
+
 /* ---- a pass ---- */
 
 /* What is known of a batch under way. */
@@ -147,7 +159,9 @@ ij_status ij_features_stream(const ij_dataset *dataset, const ij_features_desc *
     ij_loader_desc loader_desc = {.seed = desc->seed,
                                   .batch = batch_of(desc),
                                   .shuffle = some,
-                                  .crop = desc->whole ? IJ_CROP_FULL : IJ_CROP_CENTER,
+                                  .crop = IJ_CROP_SETTLED,
+                                  .preprocess = desc->preprocess,
+                                  .whole = desc->whole,
                                   .cap_bytes = desc->picture_bytes,
                                   .on_damaged = desc->on_damaged ? on_damaged : NULL,
                                   .user = (void *)desc};

@@ -16,11 +16,12 @@
 #define FEATURE_SETS_MAX 4
 
 typedef struct ij_features_desc {
-    int batch;             /* [32] */
-    uint64_t seed;         /* of the shuffle whose first `limit` are taken */
-    int64_t limit;         /* [all] */
-    bool whole;            /* the whole image [the centre: short side to 256 / 224 of the size, centre crop] */
-    int64_t picture_bytes; /* most pixels kept of one picture; larger ones are averaged down, as in training */
+    int batch;                /* [32] */
+    uint64_t seed;            /* of the shuffle whose first `limit` are taken */
+    int64_t limit;            /* [all] */
+    ij_preprocess preprocess; /* settled (data/preprocess.h) [trained] */
+    bool whole;               /* "trained" is the whole image [the centre: short side to 256 / 224 of the size, centre crop] */
+    int64_t picture_bytes;    /* most pixels kept of one picture; larger ones are averaged down, as in training */
     void (*progress)(void *user, const char *what, int64_t done, int64_t total);
     bool (*stop)(void *user);                         /* asked before each batch; true ends the pass with IJ_ERROR_STOPPED [never] */
     void (*on_damaged)(void *user, const char *text); /* an image that cannot be read, one line [not told] */
@@ -35,6 +36,11 @@ uint64_t ij_features_pixel_bytes(const ij_features_desc *desc);
 /* Most bytes a picture may have, in batches of this many, for a device and data set: what an IDX file's images need, else what a batch leaves
  * each, at most `most`. */
 int64_t ij_features_picture_bytes(const gpu_info *info, const ij_dataset *dataset, int batch, int64_t most);
+
+/* The same with what `how`, settled, needs: resized on the host, a picture is as large as the input, and a batch for which a device has no room
+ * is IJ_ERROR_ARGUMENT. */
+ij_status ij_features_room(const gpu_info *info, const ij_dataset *dataset, const ij_preprocess *how, int batch, int64_t most, int64_t *out,
+                           ij_error *err);
 
 /* ---- a pass ---- */
 
@@ -91,7 +97,7 @@ typedef struct ij_features_source {
     char mark[IJ_MODEL_MARK]; /* ij_model_mark of the encoder; "" for pixels */
 } ij_features_source;
 
-/* 16 hexadecimal digits: ij_checksum over the encoder's mark, which encoder, output and precision, sizes, mean and deviation, crop, cap, JPEG
+/* 16 hexadecimal digits: ij_checksum over the encoder's mark, which encoder, output and precision, sizes, mean and deviation, crop, resize and resampler, cap, JPEG
  * decoder, limit and seed, ij_dataset_mark and the first image's name. Not over the device: two devices' features differ by rounding. */
 ij_status ij_features_key(const ij_dataset *dataset, const ij_features_desc *desc, const ij_features_source *source,
                           char out[IJ_MODEL_MARK], ij_error *err);

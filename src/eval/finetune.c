@@ -7,6 +7,7 @@
 #include "io/json_writer.h"
 #include "io/safetensors.h"
 #include "model/classifier.h"
+#include "model/positions.h"
 #include "train/checkpoint.h"
 
 #include <inttypes.h>
@@ -36,6 +37,7 @@ typedef struct finetune {
     const ij_finetune_desc *desc;
     ij_finetune_result *result;
     ij_train_config config;
+    bool own_state; /* the checkpoint is a training state of this project */
     char checkpoint[4600], train_path[IJ_SPLIT_PATH], test_path[IJ_SPLIT_PATH];
     gpu_device *device;
     ij_dataset *train, *test;
@@ -146,7 +148,10 @@ static ij_status open_data(finetune *f, ij_error *err) {
     const ij_finetune_desc *d = f->desc;
     const char *train = d->train && *d->train ? d->train : f->config.data_path;
     ij_dataset_desc dataset = {.channels = f->config.channels, .pad_to = f->config.pad_to};
-    if (!*train) return ij_fail(err, IJ_ERROR_ARGUMENT, "no training images given, and the run has no data.path");
+    if (!*train) {
+        ij_fail(err, IJ_ERROR_ARGUMENT, "no training images given, and the model has no data.path");
+        return ij_hint(err, "--train DIR");
+    }
     snprintf(f->train_path, sizeof f->train_path, "%s", train);
     IJ_TRY(ij_split_open(f->train_path, &dataset, &f->train, err));
     if (d->test && *d->test)
@@ -195,9 +200,13 @@ static ij_status open_classifier(finetune *f, ij_error *err) {
 
 static ij_status open_all(finetune *f, const char *run, ij_error *err) {
     int64_t step;
+    char notes[2048];
     IJ_TRY(check_desc(f->desc, err));
     IJ_TRY(ij_checkpoint_find(run, f->checkpoint, sizeof f->checkpoint, NULL, 0, err));
-    IJ_TRY(ij_checkpoint_config(f->checkpoint, &f->config, &step, err));
+    IJ_TRY(ij_checkpoint_describe(f->checkpoint, &f->config, &step, notes, sizeof notes, err));
+    f->own_state = f->config.schedule.steps_per_epoch > 0; /* which other models do not say */
+    char *rest, *line = strtok_r(notes, "\n", &rest);
+    for (; line; line = strtok_r(NULL, "\n", &rest)) say(f, "%s", line);
     IJ_TRY(open_data(f, err));
     IJ_TRY(gpu_device_open(&f->desc->device, &f->device, err));
     IJ_TRY(ij_precision_resolve(f->device, f->desc->precision, &f->element, f->result->precision, sizeof f->result->precision, err));
@@ -396,10 +405,11 @@ static ij_status fill_from_device(void *user, uint64_t offset, void *out, size_t
     return gpu_read(s->weights->device, s->weights->tensors[IJ_SLOT_WEIGHT][s->index], offset, out, bytes, err);
 }
 
-/* What the checkpoint said of itself, and the classes' names as a JSON list, in the order of the head's rows. */
+/* What the checkpoint said of itself (from; NULL: a model of others, which says it in other words), and the classes' names as a JSON list, in the order of the head's rows. */
 static ij_status put_metadata(const finetune *f, const ij_safetensors *from, ij_safetensors_writer *to, ij_error *err) {
     ij_json json = {0};
-    for (int64_t i = 0; i < ij_safetensors_pairs(from); i++) {
+    if (!from) IJ_TRY(ij_checkpoint_put_metadata(to, &f->config, 0, err));
+    for (int64_t i = 0; from && i < ij_safetensors_pairs(from); i++) {
         const char *key, *value;
         ij_safetensors_pair(from, i, &key, &value);
         if (strcmp(key, "loss_scale") != 0 && strcmp(key, "classes") != 0) IJ_TRY(ij_safetensors_put(to, key, value, err));
@@ -430,7 +440,7 @@ static ij_status write_file(const finetune *f, const ij_safetensors *from, float
     const int64_t shape[3] = {1, ij_patches(m), m->dim};
     ij_safetensors_writer *writer;
     IJ_TRY(ij_safetensors_begin(f->desc->out, &writer, err));
-    ij_positions(ij_grid_height(m), ij_grid_width(m), m->dim, positions);
+    ij_weights_positions(f->encoder, ij_grid_height(m), ij_grid_width(m), positions);
     ij_status status = put_metadata(f, from, writer, err);
     if (status == IJ_OK) status = add_tensors(f, writer, sources, err);
     if (status == IJ_OK) status = ij_safetensors_add(writer, "target_encoder.pos_embed", IJ_SAFETENSORS_F32, 3, shape, positions, err);
@@ -442,11 +452,11 @@ static ij_status write_file(const finetune *f, const ij_safetensors *from, float
 /* The fine-tuned encoder under the names of a target encoder, so that what reads checkpoints reads it, and the head. */
 static ij_status save(finetune *f, ij_error *err) {
     const ij_model_config *m = &f->config.model;
-    ij_safetensors *from;
+    ij_safetensors *from = NULL;
     float *positions = NULL;
     source *sources = NULL;
     IJ_TRY(gpu_wait_all(f->device, err));
-    IJ_TRY(ij_safetensors_open(f->checkpoint, &from, err));
+    if (f->own_state) IJ_TRY(ij_safetensors_open(f->checkpoint, &from, err));
     ij_status status = ij_alloc(&positions, (int64_t)ij_patches(m) * m->dim, sizeof *positions, "positions", err);
     if (status == IJ_OK) status = ij_alloc(&sources, f->classifier->weights->table.count, sizeof *sources, "list of tensors", err);
     if (status == IJ_OK) status = write_file(f, from, positions, sources, err);

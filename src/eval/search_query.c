@@ -16,7 +16,8 @@
 typedef struct encoding {
     const ij_feature_index *index;
     const ij_search_query *query;
-    ij_train_config config; /* of the size that the index has */
+    ij_preprocess preprocess; /* as the model file says */
+    ij_train_config config;   /* of the size that the index has */
     char checkpoint[4600];
     ij_embed_output output;
     bool context;
@@ -43,8 +44,10 @@ static ij_status open_model(encoding *e, ij_error *err) {
     if (status != IJ_OK && !e->query->model) ij_hint(err, "the index was made with this run; where it is now: --model RUN");
     IJ_TRY(status);
     IJ_TRY(ij_checkpoint_config(e->checkpoint, &e->config, &step, err));
-    if (e->index->height) e->config.model.image_height = e->index->height;
-    if (e->index->width) e->config.model.image_width = e->index->width;
+    ij_model_config *m = &e->config.model;
+    ij_preprocess_wish wish = {.height = e->index->height, .width = e->index->width};
+    IJ_TRY(ij_preprocess_settle(&e->config.preprocess, &wish, m->image_height, m->image_width, &e->preprocess, err));
+    m->image_height = e->preprocess.height, m->image_width = e->preprocess.width;
     return ij_model_check(&e->config.model, err);
 }
 
@@ -82,12 +85,19 @@ static ij_status open_weights(encoding *e, ij_error *err) {
 static ij_status encode(encoding *e, float *out, ij_error *err) {
     const ij_train_config *c = &e->config;
     bool idx = !ij_is_folder(e->index->data) && ij_file_exists(e->index->data);
+    int64_t picture_bytes;
+    IJ_TRY(ij_features_room(gpu_device_info(e->device), e->picture, &e->preprocess, 1, PICTURE_BYTES_MAX, &picture_bytes, err));
     ij_features_desc desc = {.batch = 1,
+                             .preprocess = e->preprocess,
                              .whole = e->query->whole || idx || !c->random_crop,
-                             .picture_bytes = ij_features_picture_bytes(gpu_device_info(e->device), e->picture, 1, PICTURE_BYTES_MAX),
+                             .picture_bytes = picture_bytes,
                              .what = "query"};
-    ij_embed_desc embed = {
-        .model = c->model, .batch = 1, .pixel_bytes = ij_features_pixel_bytes(&desc), .output = e->output, .context = e->context};
+    ij_embed_desc embed = {.model = c->model,
+                           .batch = 1,
+                           .pixel_bytes = ij_features_pixel_bytes(&desc),
+                           .output = e->output,
+                           .context = e->context,
+                           .filter = e->preprocess.filter};
     memcpy(embed.mean, c->mean, sizeof embed.mean);
     memcpy(embed.std, c->std, sizeof embed.std);
     IJ_TRY(ij_embedder_create(e->device, &embed, e->weights, &e->embedder, err));

@@ -1,8 +1,8 @@
-/* Telling files apart, joining shards, finding by name.       layer: io; uses: base, safetensors, tensor_view */
+/* Telling files apart, joining shards, finding by name.       layer: io; uses: base, safetensors, torch_file */
 #include "io/tensor_file.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "io/tensor_view.h"
+#include "io/torch_file.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -22,7 +22,10 @@ typedef struct part {
     const void *bytes;
     size_t size;
     bool mapped;
-    ij_safetensors *safetensors;
+    ij_safetensors *safetensors; /* or */
+    ij_torch_file *torch;
+    ij_zip_cursor *cursor; /* of its archive, or NULL */
+    char *name;
 } part;
 
 struct ij_tensor_file {
@@ -64,15 +67,39 @@ static bool is_safetensors(const uint8_t *bytes, size_t size) {
     return size > 8 && memcmp(bytes + 4, "\0\0\0\0", 4) == 0 && bytes[8] == '{';
 }
 
+static ij_status add_torch(ij_tensor_file *file, part *from, int shard, ij_error *err) {
+    const ij_tensor_view *views;
+    const ij_torch_value *pairs;
+    int64_t tensors = ij_torch_tensors(from->torch, &views), values = ij_torch_values(from->torch, &pairs);
+    IJ_TRY(ij_grow(&file->views, &file->capacity, file->count + tensors, sizeof *file->views, "tensor table", err));
+    IJ_TRY(ij_grow(&file->values, &file->value_capacity, file->value_count + values, sizeof *file->values, "values", err));
+    for (int64_t i = 0; i < tensors; i++) {
+        file->views[file->count] = views[i];
+        file->views[file->count++].shard = shard;
+    }
+    for (int64_t i = 0; i < values; i++) file->values[file->value_count++] = (pair){pairs[i].key, pairs[i].text, shard};
+    if (!ij_torch_archive(from->torch)) return IJ_OK;
+    return ij_zip_cursor_open(ij_torch_archive(from->torch), &from->cursor, err);
+}
+
+/* From here on the bytes are the file's, also when it fails. */
 static ij_status add_bytes(ij_tensor_file *file, const void *bytes, size_t size, bool mapped, const char *name, ij_error *err) {
-    IJ_TRY(ij_grow(&file->parts, &file->part_capacity, file->part_count + 1, sizeof *file->parts, "files", err));
+    ij_status status = ij_grow(&file->parts, &file->part_capacity, file->part_count + 1, sizeof *file->parts, "files", err);
+    if (status != IJ_OK && mapped) ij_file_unmap(bytes, size);
+    if (status != IJ_OK) return status;
     int shard = (int)file->part_count++;
     part *to = &file->parts[shard];
     *to = (part){.bytes = bytes, .size = size, .mapped = mapped};
+    IJ_TRY(ij_copy_text(&to->name, name, strlen(name), err));
     if (is_safetensors(bytes, size)) {
         strcpy(file->format, "safetensors");
         IJ_TRY(ij_safetensors_open_memory(bytes, size, name, &to->safetensors, err));
         return add_safetensors(file, to->safetensors, shard, err);
+    }
+    if (ij_torch_is(bytes, size)) {
+        IJ_TRY(ij_torch_open(bytes, size, to->name, &to->torch, err));
+        strcpy(file->format, ij_torch_format(to->torch));
+        return add_torch(file, to, shard, err);
     }
     ij_fail(err, IJ_ERROR_FORMAT, "%s: no file of tensors (%zu bytes)", name, size);
     return ij_hint(err, "read are safetensors, and what torch.save writes");
@@ -82,10 +109,7 @@ static ij_status add_file(ij_tensor_file *file, const char *path, ij_error *err)
     const void *bytes;
     size_t size;
     IJ_TRY(ij_file_map(path, &bytes, &size, err));
-    int64_t before = file->part_count;
-    ij_status status = add_bytes(file, bytes, size, true, path, err);
-    if (file->part_count == before) ij_file_unmap(bytes, size); /* it has not become a part, which would do it */
-    return status;
+    return add_bytes(file, bytes, size, true, path, err);
 }
 
 /* ---- shards ---- */
@@ -200,12 +224,13 @@ static ij_status open_index(ij_tensor_file *file, const char *path, ij_error *er
 
 /* Names that a folder's file of tensors has, the preferred first. */
 static ij_status find_in_folder(const char *folder, char *out, size_t out_bytes, ij_error *err) {
-    static const char *const names[] = {"model.safetensors.index.json", "model.safetensors"};
+    static const char *const names[] = {"model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json",
+                                        "pytorch_model.bin"};
     for (int i = 0; i < IJ_COUNT(names); i++) {
         IJ_TRY(ij_path_join(out, out_bytes, folder, names[i], err));
         if (ij_file_exists(out)) return IJ_OK;
     }
-    return ij_fail(err, IJ_ERROR_FILE, "%s: a folder without %s", folder, names[1]);
+    return ij_fail(err, IJ_ERROR_FILE, "%s: a folder without %s or %s", folder, names[1], names[3]);
 }
 
 static ij_status open_path(ij_tensor_file *file, const char *path, ij_error *err) {
@@ -230,6 +255,8 @@ static ij_status open_common(const char *name, const void *bytes, size_t count, 
     ij_tensor_file *file;
     IJ_TRY(ij_alloc(&file, 1, sizeof *file, "file of tensors", err));
     ij_status status = ij_copy_text(&file->name, name, strlen(name), err);
+    if (status == IJ_OK) status = ij_grow(&file->views, &file->capacity, 1, sizeof *file->views, "tensor table", err);
+    if (status == IJ_OK) status = ij_grow(&file->values, &file->value_capacity, 1, sizeof *file->values, "values", err);
     if (status == IJ_OK && bytes) {
         status = add_bytes(file, bytes, count, false, name, err);
         if (status == IJ_OK) status = settle(file, err);
@@ -253,6 +280,9 @@ void ij_tensor_file_close(ij_tensor_file *file) {
     if (!file) return;
     for (int64_t i = 0; i < file->part_count; i++) {
         ij_safetensors_close(file->parts[i].safetensors);
+        ij_zip_cursor_close(file->parts[i].cursor);
+        ij_torch_close(file->parts[i].torch);
+        free(file->parts[i].name);
         if (file->parts[i].mapped) ij_file_unmap(file->parts[i].bytes, file->parts[i].size);
     }
     free(file->parts);
@@ -297,11 +327,13 @@ static ij_status check_range(const ij_tensor_file *file, const ij_tensor_entry *
 ij_status ij_tensor_file_read(const ij_tensor_file *file, const ij_tensor_entry *entry, int64_t first, int64_t count, float *out,
                               ij_error *err) {
     IJ_TRY(check_range(file, entry, first, count, err));
-    return ij_tensor_view_read((const ij_tensor_view *)entry, first, count, out, err);
+    return ij_tensor_view_read((const ij_tensor_view *)entry, file->parts[((const ij_tensor_view *)entry)->shard].cursor, first, count, out,
+                               err);
 }
 
 ij_status ij_tensor_file_read_raw(const ij_tensor_file *file, const ij_tensor_entry *entry, int64_t first, int64_t count, void *out,
                                   ij_error *err) {
     IJ_TRY(check_range(file, entry, first, count, err));
-    return ij_tensor_view_read_raw((const ij_tensor_view *)entry, first, count, out, err);
+    return ij_tensor_view_read_raw((const ij_tensor_view *)entry, file->parts[((const ij_tensor_view *)entry)->shard].cursor, first, count,
+                                   out, err);
 }

@@ -1,6 +1,7 @@
 /* layer: model; uses: gpu, ops */
 #include "model/classifier.h"
 #include "base/memory.h"
+#include "model/positions.h"
 #include "ops/cross_entropy.h"
 #include "ops/matmul.h"
 #include "ops/reduce.h"
@@ -127,6 +128,7 @@ static ij_status plan_weights(ij_classifier *c, ij_error *err) {
     IJ_TRY(ij_alloc(&c->weights, 1, sizeof *c->weights, "weights", err));
     c->weights->device = c->device;
     c->weights->keep = IJ_KEEP_TRAINING;
+    c->weights->dim = c->desc.model.dim;
     IJ_TRY(make_table(c, err));
     IJ_TRY(reserve_slot(c, IJ_SLOT_WEIGHT, "weights", err));
     IJ_TRY(reserve_slot(c, IJ_SLOT_GRADIENT, "gradients", err));
@@ -436,19 +438,24 @@ static ij_status record_readback(ij_classifier *c, int s, ij_error *err) {
 
 /* ---- create ---- */
 
-static ij_status write_constants(ij_classifier *c, ij_error *err) {
+static ij_status write_positions(ij_classifier *c, const ij_weights *encoder, ij_error *err) {
     const ij_model_config *m = &c->desc.model;
-    int64_t patches = ij_patches(m);
+    int64_t count = (int64_t)ij_patches(m) * m->dim;
     float *positions;
-    uint32_t *offsets = NULL;
-    IJ_TRY(ij_alloc(&positions, patches * m->dim, sizeof *positions, "positions", err));
-    ij_positions(ij_grid_height(m), ij_grid_width(m), m->dim, positions);
-    ij_status status = gpu_write(c->device, c->positions, 0, positions, 4 * (uint64_t)(patches * m->dim), err);
+    IJ_TRY(ij_alloc(&positions, count, sizeof *positions, "positions", err));
+    ij_weights_positions(encoder, ij_grid_height(m), ij_grid_width(m), positions);
+    ij_status status = gpu_write(c->device, c->positions, 0, positions, 4 * (uint64_t)count, err);
     free(positions);
-    IJ_TRY(status);
+    return status;
+}
+
+static ij_status write_constants(ij_classifier *c, ij_error *err) {
+    int64_t patches = ij_patches(&c->desc.model);
+    uint32_t *offsets = NULL;
+    IJ_TRY(write_positions(c, c->weights, err));
     IJ_TRY(ij_alloc(&offsets, c->desc.batch + 1, sizeof *offsets, "offsets", err));
     for (int i = 0; i <= c->desc.batch; i++) offsets[i] = (uint32_t)(i * patches);
-    status = gpu_write(c->device, c->offsets, 0, offsets, 4 * ((uint64_t)c->desc.batch + 1), err);
+    ij_status status = gpu_write(c->device, c->offsets, 0, offsets, 4 * ((uint64_t)c->desc.batch + 1), err);
     free(offsets);
     return status;
 }
@@ -596,6 +603,7 @@ ij_status ij_classifier_load(ij_classifier *c, const ij_weights *encoder, uint64
     struct optim_scale scale = op_optim_scale_make(OP_SCALE_START);
     IJ_TRY(zero(c, err));
     IJ_TRY(copy_encoder(c, encoder, err));
+    IJ_TRY(write_positions(c, encoder, err));
     IJ_TRY(write_head(c, seed, err));
     if (c->weights->half != GPU_WORD) IJ_TRY(gpu_write(c->device, c->weights->loss_scale, 0, &scale, sizeof scale, err));
     return ij_weights_round(c->weights, err);

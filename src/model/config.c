@@ -28,6 +28,13 @@ ij_status ij_model_preset(const char *name, ij_model_config *config, ij_error *e
                    "no model is called \"%s\"; there are vit_tiny, vit_small, vit_base, vit_large, vit_huge, vit_giant, and custom", name);
 }
 
+const char *ij_model_preset_of(const ij_model_config *config) {
+    for (int i = 0; i < IJ_COUNT(presets); i++)
+        if (presets[i].dim == config->dim && presets[i].depth == config->depth && presets[i].hidden == config->hidden)
+            return presets[i].name;
+    return NULL;
+}
+
 static ij_status check_net(const char *net, int dim, int depth, int heads, int hidden, ij_error *err) {
     if (dim < 4 || depth < 1 || heads < 1 || hidden < 1 || dim > 16384 || depth > 1024 || hidden > 65536)
         return ij_fail(err, IJ_ERROR_ARGUMENT, "%s: dim %d, depth %d, heads %d, hidden %d: all must be positive, dim at least 4", net, dim,

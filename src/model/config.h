@@ -30,6 +30,9 @@ typedef struct ij_model_config {
  * Fails with the list of presets. */
 ij_status ij_model_preset(const char *name, ij_model_config *config, ij_error *err);
 
+/* The preset whose width, depth and MLP width of the encoder these are; NULL: none. */
+const char *ij_model_preset_of(const ij_model_config *config);
+
 /* Every size must be possible; the error names the two numbers that do not fit. */
 ij_status ij_model_check(const ij_model_config *config, ij_error *err);
 

@@ -1,6 +1,7 @@
 /* layer: model; uses: gpu, ops */
 #include "model/embed.h"
 #include "base/memory.h"
+#include "model/positions.h"
 #include "ops/reduce.h"
 
 #include <assert.h>
@@ -95,7 +96,7 @@ static ij_status commit(ij_embedder *e, ij_error *err) {
     int64_t count = (int64_t)ij_patches(m) * m->dim;
     float *positions;
     IJ_TRY(ij_alloc(&positions, count, 4, "positions", err));
-    ij_positions(ij_grid_height(m), ij_grid_width(m), m->dim, positions);
+    ij_weights_positions(e->weights, ij_grid_height(m), ij_grid_width(m), positions);
     ij_status status = gpu_write(e->device, e->positions, 0, positions, 4 * (uint64_t)count, err);
     free(positions);
     return status;
@@ -132,6 +133,7 @@ static ij_status record(ij_embedder *e, ij_error *err) {
     const ij_model_config *m = &e->desc.model;
     patches_desc patches = {
         .batch = e->desc.batch, .image_h = m->image_height, .image_w = m->image_width, .patch = m->patch_size, .channels = m->channels};
+    patches.bicubic = e->desc.filter == IJ_FILTER_BICUBIC;
     memcpy(patches.mean, e->desc.mean, sizeof patches.mean);
     memcpy(patches.std, e->desc.std, sizeof patches.std);
     IJ_TRY(gpu_program_create(e->device, "embed", false, &e->program, err));

@@ -13,6 +13,7 @@
 #ifndef IJ_MODEL_EMBED_H
 #define IJ_MODEL_EMBED_H
 
+#include "io/resample.h"
 #include "model/jepa.h"
 
 #define IJ_EMBED_SLOTS 2
@@ -31,6 +32,7 @@ typedef enum ij_embed_output {
 typedef struct ij_embed_desc {
     ij_model_config model; /* image_height and image_width need not be the trained ones: positions are made for any grid of patches */
     float mean[3], std[3];
+    ij_filter filter;     /* of the device's resize; a picture of the input's size is copied whatever it is */
     int batch;            /* most images of a submission */
     uint64_t pixel_bytes; /* most bytes of its pixels */
     ij_embed_output output;

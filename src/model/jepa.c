@@ -1,6 +1,7 @@
 /* Planning and recording of the step; running it is in jepa_run.c.      layer: model; uses: gpu, ops */
 #include "model/jepa.h"
 #include "base/memory.h"
+#include "model/positions.h"
 #include "ops/matmul.h"
 #include "ops/collapse.h"
 #include "ops/layernorm.h"
@@ -400,24 +401,28 @@ static ij_status record_readback(ij_jepa *j, int s, ij_error *err) {
 
 /* ---- create ---- */
 
-static ij_status write_constants(ij_jepa *j, ij_error *err) {
+ij_status ij_jepa_take_positions(ij_jepa *j, ij_error *err) {
     const ij_model_config *m = &j->desc.model;
-    int patches = ij_patches(m), widest = m->dim > m->pred_dim ? m->dim : m->pred_dim;
+    int64_t patches = ij_patches(m), widest = m->dim > m->pred_dim ? m->dim : m->pred_dim;
     float *positions;
-    uint32_t table[MASKS_TABLE_WORDS], *offsets = NULL;
-    IJ_TRY(ij_alloc(&positions, (int64_t)patches * widest, sizeof *positions, "positions", err));
-    ij_positions(ij_grid_height(m), ij_grid_width(m), m->dim, positions);
-    ij_status status = gpu_write(j->device, j->positions, 0, positions, 4 * (uint64_t)patches * (uint64_t)m->dim, err);
+    IJ_TRY(ij_alloc(&positions, patches * widest, sizeof *positions, "positions", err));
+    ij_weights_positions(j->weights, ij_grid_height(m), ij_grid_width(m), positions);
+    ij_status status = gpu_write(j->device, j->positions, 0, positions, 4 * (uint64_t)(patches * m->dim), err);
     ij_positions(ij_grid_height(m), ij_grid_width(m), m->pred_dim, positions);
-    if (status == IJ_OK)
-        status = gpu_write(j->device, j->predictor_positions, 0, positions, 4 * (uint64_t)patches * (uint64_t)m->pred_dim, err);
+    if (status == IJ_OK) status = gpu_write(j->device, j->predictor_positions, 0, positions, 4 * (uint64_t)(patches * m->pred_dim), err);
     free(positions);
-    IJ_TRY(status);
+    return status;
+}
+
+static ij_status write_constants(ij_jepa *j, ij_error *err) {
+    uint32_t table[MASKS_TABLE_WORDS], *offsets = NULL;
+    int patches = ij_patches(&j->desc.model);
+    IJ_TRY(ij_jepa_take_positions(j, err));
     masks_table(&j->desc.masks, table);
     IJ_TRY(gpu_write(j->device, j->mask_table, 0, table, sizeof table, err));
     IJ_TRY(ij_alloc(&offsets, j->desc.batch + 1, sizeof *offsets, "offsets", err));
     for (int i = 0; i <= j->desc.batch; i++) offsets[i] = (uint32_t)(i * patches);
-    status = gpu_write(j->device, j->full_offsets, 0, offsets, 4 * ((uint64_t)j->desc.batch + 1), err);
+    ij_status status = gpu_write(j->device, j->full_offsets, 0, offsets, 4 * ((uint64_t)j->desc.batch + 1), err);
     free(offsets);
     const uint32_t zeros[64] = {0};
     if (status == IJ_OK) status = gpu_write(j->device, j->loss, 0, zeros, sizeof zeros, err);

@@ -59,7 +59,7 @@ typedef struct ij_jepa_desc {
 typedef struct ij_step_scalars {
     uint64_t seed;
     uint32_t epoch;
-    uint64_t step; /* from 0; AdamW's bias correction counts step + 1 */
+    uint64_t step; /* from 0; AdamW's bias correction counts step + 1 + ij_weights.moment_offset */
     double lr, weight_decay, momentum, beta1, beta2, eps, clip_norm;
 } ij_step_scalars;
 
@@ -135,6 +135,9 @@ ij_status ij_jepa_rehearse(ij_jepa *jepa, ij_error *err);
 /* Allocates and records; weights must be committed. */
 ij_status ij_jepa_build(ij_jepa *jepa, ij_error *err);
 void ij_jepa_destroy(ij_jepa *jepa);
+
+/* Takes the weights' positions again (model/positions.h), after a file has brought others. They are not trained. Waits. */
+ij_status ij_jepa_take_positions(ij_jepa *jepa, ij_error *err);
 
 /* Records the target encoder's pass over the batch's whole images into saved (reserved for j->full, without keep), for who needs the
  * features in a step that does not compute them. */

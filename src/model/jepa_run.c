@@ -37,7 +37,7 @@ static void write_crops(struct patches_crop *crops, uint32_t *samples, const ij_
     }
 }
 
-static struct optim_step scalars_of(const ij_step_scalars *s) {
+static struct optim_step scalars_of(const ij_step_scalars *s, int64_t moment_offset) {
     return op_optim_step_make(&(op_optim_desc){.lr = s->lr,
                                                .weight_decay = s->weight_decay,
                                                .beta1 = s->beta1,
@@ -46,7 +46,7 @@ static struct optim_step scalars_of(const ij_step_scalars *s) {
                                                .ema = s->momentum,
                                                .grad_scale = 1,
                                                .clip_norm = s->clip_norm,
-                                               .step = (int64_t)s->step + 1});
+                                               .step = (int64_t)s->step + moment_offset + 1});
 }
 
 ij_status ij_jepa_pass(ij_jepa *j, int slot, const ij_step_scalars *scalars, const ij_jepa_image *images, const void *pixels,
@@ -55,7 +55,7 @@ ij_status ij_jepa_pass(ij_jepa *j, int slot, const ij_step_scalars *scalars, con
     IJ_TRY(gpu_wait(j->device, j->ticket[slot], err));
     gpu_program *upload = j->upload_program[slot];
     gpu_program_reset(upload);
-    struct optim_step step = scalars_of(scalars);
+    struct optim_step step = scalars_of(scalars, j->weights->moment_offset);
     memcpy(gpu_map(j->upload_scalars[slot]), &step, sizeof step);
     IJ_TRY(gpu_copy(upload, j->scalars, j->upload_scalars[slot], sizeof step, err));
     if (j->prepare) {

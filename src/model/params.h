@@ -2,7 +2,7 @@
  *
  * Order of the table: encoder with decay, encoder without, predictor with, predictor without. Names and shapes are those of
  * the released checkpoints (without the `module.` prefix), but for predictor_proj where pixels are predicted: [patch_dim, pred_dim].
- * Positions are fixed and not in the table.
+ * Positions are not trained and not in the table.
  *
  * Invariants: weights, gradients and both moments are reserved in the same order in arenas of their own, so entry i has the
  * same block and offset in each; the target encoder's arena holds the table's encoder part in the same order. */
@@ -59,6 +59,10 @@ typedef struct ij_weights {
     gpu_tensor *half_tensors[IJ_SLOT_TARGET + 1]; /* [table.count], absent for parameters without decay; NULL for absent slots */
     gpu_tensor *half_runs[IJ_SLOT_TARGET + 1];    /* [runs], as ij_weights_runs lists them; absent for runs without decay */
     gpu_tensor loss_scale;                        /* struct optim_scale; with f16 */
+    int dim;                                      /* of the encoder */
+    float *positions; /* [positions_height positions_width, dim] stored by the file [NULL: the fixed table]; model/positions.h */
+    int positions_height, positions_width;
+    int64_t moment_offset; /* AdamW's bias correction counts a run's steps and this: moments may come from elsewhere [0] */
 } ij_weights;
 
 /* Reserves and, with ij_weights_commit, allocates. */
@@ -101,8 +105,8 @@ gpu_tensor ij_weights_run(const ij_weights *weights, ij_slot slot, const ij_para
 ij_status ij_weights_read(const ij_weights *weights, ij_slot slot, int index, float *out, ij_error *err);
 ij_status ij_weights_write(const ij_weights *weights, ij_slot slot, int index, const float *values, ij_error *err);
 
-/* By what features know the encoder that made them: ij_checksum of its f32 values in the order of the table, whichever file they came
- * from, as 16 hexadecimal digits. slot: TARGET or WEIGHT. Reads them from the device. */
+/* By what features know the encoder that made them: ij_checksum of its f32 values in the order of the table and of stored positions,
+ * whichever file they came from, as 16 hexadecimal digits. slot: TARGET or WEIGHT. Reads them from the device. */
 ij_status ij_model_mark(const ij_weights *weights, ij_slot slot, char out[17], ij_error *err);
 
 #endif

@@ -4,8 +4,8 @@
  *   resized = sum over crop pixels of ky(i, py) kx(j, px) pixel(py, px, c)      antialiased triangle (bilinear) or cubic a = -0.5
  *   row     = (resized / 255 - mean_c) / std_c
  * kx: stretched by max(1, w / image_w), half-pixel centres, windows cut at the crop, weights normalised: what torchvision's
- * resized_crop and PIL's resize do, without their rounding to 8 bits after each direction. A crop of the output's size is copied
- * exactly. A crop need not start at whole pixels; then the pixels that it touches count as its own.
+ * resized_crop does on floats, and PIL's resize but for its rounding and clamping to 8 bits after each direction (a cubic overshoots).
+ * A crop of the output's size is copied exactly. A crop need not start at whole pixels; then the pixels that it touches count as its own.
  * A row holds one patch in the order (c, py, px), so a conv weight [D, C, ps, ps] flattened is the matmul weight. */
 #ifndef IJ_OPS_PATCHES_H
 #define IJ_OPS_PATCHES_H

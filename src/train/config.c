@@ -87,8 +87,8 @@ static ij_status read_data(reader *r, ij_train_config *c) {
     int size = c->model.image_height;
     IJ_TRY(integer(r, "data.batch_size", 1, 65536, &c->batch));
     IJ_TRY(integer(r, "data.crop_size", 1, 16384, &size));
-    c->model.image_height = c->model.image_width = size;
-    int64_t height = size, width = size;
+    if (ij_config_text_find(r->text, "data.crop_size")) c->model.image_height = c->model.image_width = size;
+    int64_t height = c->model.image_height, width = c->model.image_width;
     IJ_TRY(ij_config_text_integer(r->text, "data.image_height", 1, 16384, &height, r->err));
     IJ_TRY(ij_config_text_integer(r->text, "data.image_width", 1, 16384, &width, r->err));
     c->model.image_height = (int)height, c->model.image_width = (int)width;
@@ -164,6 +164,9 @@ static ij_status read_model(reader *r, ij_train_config *c) {
     IJ_TRY(ij_config_text_number(r->text, "meta.mlp_ratio", 0.25, 64, &ratio, r->err));
     c->model.hidden = (int)(c->model.dim * ratio + 0.5);
     c->model.pred_hidden = 4 * c->model.pred_dim;
+    double norm_eps = (double)c->model.norm_eps;
+    IJ_TRY(ij_config_text_number(r->text, "meta.norm_eps", 0, 1, &norm_eps, r->err));
+    c->model.norm_eps = (float)norm_eps;
     IJ_TRY(integer(r, "mask.patch_size", 1, 1024, &c->model.patch_size));
     /* The released files say whether autocast is on; with it, the best that the device has is taken. precision overrides it. */
     IJ_TRY(ij_config_text_bool(r->text, "meta.use_bfloat16", &half, r->err));
@@ -269,6 +272,7 @@ static const char *const known_keys[] = {
     "meta.depth",
     "meta.num_heads",
     "meta.mlp_ratio",
+    "meta.norm_eps",
     "meta.pred_emb_dim",
     "meta.pred_depth",
     "meta.pred_num_heads",
@@ -327,31 +331,22 @@ ij_status ij_train_config_read(ij_config_text *text, ij_train_config *config, ch
     return masks_check(&config->masks, err);
 }
 
+/* The shortest decimal that is this float: 0.485, not 0.48500001430511475. */
+static double shortest(float value) {
+    char text[32];
+    double decimal = (double)value;
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value), sscanf(text, "%lf", &decimal);
+        if ((float)decimal == value) break;
+    }
+    return decimal;
+}
+
 ij_status ij_train_config_write(const ij_train_config *c, ij_config_text *out, ij_error *err) {
     const ij_model_config *m = &c->model;
     const ij_schedule *s = &c->schedule;
     double mean[3], std[3], ema[2] = {s->ema, s->final_ema};
-    for (int i = 0; i < 3; i++) { /* the shortest decimal of the float: 0.485, not 0.48500001430511475 */
-        char text[32];
-        snprintf(text, sizeof text, "%.9g", (double)c->mean[i]), sscanf(text, "%lf", &mean[i]);
-        snprintf(text, sizeof text, "%.9g", (double)c->std[i]), sscanf(text, "%lf", &std[i]);
-        for (int digits = 1; digits < 9; digits++) {
-            double d;
-            snprintf(text, sizeof text, "%.*g", digits, (double)c->mean[i]), sscanf(text, "%lf", &d);
-            if ((float)d == c->mean[i]) {
-                mean[i] = d;
-                break;
-            }
-        }
-        for (int digits = 1; digits < 9; digits++) {
-            double d;
-            snprintf(text, sizeof text, "%.*g", digits, (double)c->std[i]), sscanf(text, "%lf", &d);
-            if ((float)d == c->std[i]) {
-                std[i] = d;
-                break;
-            }
-        }
-    }
+    for (int i = 0; i < 3; i++) mean[i] = shortest(c->mean[i]), std[i] = shortest(c->std[i]);
 #define TEXT(key, value) IJ_TRY(ij_config_text_put(out, key, value, true, err))
 #define INTEGER(key, value) IJ_TRY(ij_config_text_put_integer(out, key, (int64_t)(value), err))
 #define NUMBER(key, value) IJ_TRY(ij_config_text_put_number(out, key, value, err))
@@ -391,6 +386,7 @@ ij_status ij_train_config_write(const ij_train_config *c, ij_config_text *out, i
     INTEGER("meta.depth", m->depth);
     INTEGER("meta.num_heads", m->heads);
     NUMBER("meta.mlp_ratio", (double)m->hidden / m->dim);
+    NUMBER("meta.norm_eps", shortest(m->norm_eps));
     INTEGER("meta.pred_emb_dim", m->pred_dim);
     INTEGER("meta.pred_depth", m->pred_depth);
     INTEGER("meta.pred_num_heads", m->pred_heads);

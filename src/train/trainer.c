@@ -8,6 +8,7 @@
 #include "data/loader.h"
 #include "io/runlog.h"
 #include "train/checkpoint.h"
+#include "train/import.h"
 #include "train/monitor.h"
 #include "train/tune.h"
 
@@ -287,6 +288,57 @@ static ij_status open_folder(ij_trainer *t, ij_error *err) {
     return ij_runlog_event_end(t->log, err);
 }
 
+static void say_lines(const ij_trainer *t, const char *lines) {
+    for (size_t length; *lines; lines += length + (lines[length] == '\n')) {
+        length = strcspn(lines, "\n");
+        say(t, "%.*s", (int)length, lines);
+    }
+}
+
+/* A run of this program goes on at its step. */
+static ij_status place_state(ij_trainer *t, const char *path, const ij_import_info *info, ij_error *err) {
+    int64_t there = info->config.schedule.steps_per_epoch, here = t->config.schedule.steps_per_epoch;
+    if (there != here)
+        return ij_fail(err, IJ_ERROR_MISMATCH,
+                       "%s was written with %" PRId64 " steps an epoch, this configuration and its data give %" PRId64, path, there, here);
+    t->step = info->step;
+    return IJ_OK;
+}
+
+/* A model of others goes on behind its epochs, which are counted in this data set's steps; AdamW goes on behind its own count. */
+static ij_status place_model(ij_trainer *t, const char *path, const ij_import_info *info, ij_error *err) {
+    t->step = info->epoch * t->config.schedule.steps_per_epoch;
+    if (t->step > 0 && t->step >= t->steps) {
+        ij_fail(err, IJ_ERROR_MISMATCH,
+                "%s has %" PRId64 " epochs behind it, the configuration ends after %" PRId64 " steps of %" PRId64 " an epoch", path,
+                info->epoch, t->steps, t->config.schedule.steps_per_epoch);
+        return ij_hint(err, "--set optimization.epochs=%" PRId64 " goes on", info->epoch + 100);
+    }
+    if (info->config.model.norm_eps != t->config.model.norm_eps)
+        say(t, "%s has LayerNorm eps %g, this run's is %g: --set meta.norm_eps=%g takes the file's", path,
+            (double)info->config.model.norm_eps, (double)t->config.model.norm_eps, (double)info->config.model.norm_eps);
+    say(t, "%s: weights of the encoder%s%s; %s", path, info->has_context && info->has_target ? "s" : "",
+        info->has_predictor ? " and the predictor" : ", the predictor begins anew",
+        info->has_moments ? "AdamW's moments" : "AdamW's moments begin at zero");
+    return IJ_OK;
+}
+
+static ij_status adopt(ij_trainer *t, const char *path, ij_error *err) {
+    ij_import *import;
+    IJ_TRY(ij_import_open(path, &import, err));
+    const ij_import_info *info = ij_import_about(import);
+    bool state = info->kind == IJ_IMPORT_STATE;
+    say_lines(t, info->notes);
+    ij_status status = state ? place_state(t, path, info, err) : place_model(t, path, info, err);
+    ij_import_close(import);
+    IJ_TRY(status);
+    IJ_TRY(ij_checkpoint_read(path, t->weights, err));
+    IJ_TRY(ij_jepa_take_positions(t->jepa, err));
+    if (!state) t->weights->moment_offset -= t->step;
+    say(t, "resumed from %s, step %" PRId64, path, t->step);
+    return IJ_OK;
+}
+
 static ij_status resume(ij_trainer *t, ij_error *err) {
     if (!t->options.resume && !t->options.checkpoint) return IJ_OK;
     char path[4600], damaged[4096];
@@ -300,15 +352,7 @@ static ij_status resume(ij_trainer *t, ij_error *err) {
             next = line + strlen(line);
         say(t, "damaged checkpoint, passed over: %s", line);
     }
-    ij_train_config stored;
-    IJ_TRY(ij_checkpoint_config(path, &stored, &t->step, err));
-    if (stored.schedule.steps_per_epoch != t->config.schedule.steps_per_epoch)
-        return ij_fail(err, IJ_ERROR_MISMATCH,
-                       "%s was written with %" PRId64 " steps an epoch, this configuration and its data give %" PRId64, path,
-                       stored.schedule.steps_per_epoch, t->config.schedule.steps_per_epoch);
-    IJ_TRY(ij_checkpoint_read(path, t->weights, err));
-    say(t, "resumed from %s, step %" PRId64, path, t->step);
-    return IJ_OK;
+    return adopt(t, path, err);
 }
 
 ij_status ij_trainer_open(const ij_train_config *config, const ij_trainer_options *options, ij_trainer **out, ij_error *err) {

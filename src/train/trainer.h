@@ -13,8 +13,8 @@ typedef struct ij_trainer ij_trainer;
 
 typedef struct ij_trainer_options {
     gpu_device_desc device;
-    bool resume;
-    const char *checkpoint;
+    bool resume;            /* the run folder's newest intact checkpoint */
+    const char *checkpoint; /* this one, or any model that train/import.h knows; see below */
     bool overwrite, no_files;
     bool profile; /* time every op */
     bool no_tune; /* take the kernels' defaults; a CPU driver's are taken always */
@@ -32,6 +32,11 @@ typedef struct ij_progress {
     int64_t damaged_images, skipped_steps;
 } ij_progress;
 
+/* checkpoint: a training state of this project continues bit for bit. A released .pth.tar continues with weights, predictor, target encoder
+ * and AdamW's moments at step = its completed epochs x the steps an epoch of this data set, which places it in all schedules; AdamW's bias
+ * correction goes on from the steps that the file says it took (they agree for all parameters, or the largest counts, and that is said). The
+ * configuration is the caller's: such files hold none. Where there is only an encoder it is both encoders, predictor and moments begin
+ * anew, at step 0. What was taken is said through `message`. */
 ij_status ij_trainer_open(const ij_train_config *config, const ij_trainer_options *options, ij_trainer **out, ij_error *err);
 void ij_trainer_close(ij_trainer *trainer);
 ij_status ij_trainer_step(ij_trainer *trainer, ij_progress *progress, bool *finished, ij_error *err);

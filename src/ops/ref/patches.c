@@ -42,8 +42,7 @@ static double resized(const patches_desc *desc, const uint8_t *pixels, const str
         total += ky * line / line_weight;
         total_weight += ky;
     }
-    double value = total / total_weight;
-    return desc->bicubic ? fmin(fmax(value, 0), 255) : value;
+    return total / total_weight;
 }
 
 static void one_pixel(const patches_desc *desc, const uint8_t *pixels, const struct patches_crop *crop, int y, int x, double *row) {
