@@ -192,7 +192,7 @@ static int run(const cli_environment *environment, int argc, char **argv) {
     if (json) {
         print_json(&result);
     } else {
-        printf("%s: %s (%s)\n", result.path, result.what, result.format);
+        printf(result.model ? "%s: %s\n" : "%s: %s (%s)\n", result.path, result.what, result.format);
         if (result.model) print_model(&result);
         print_notes(result.notes);
         print_values(&result, values);

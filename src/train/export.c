@@ -243,7 +243,7 @@ static ij_status put_config(exporter *e, ij_error *err) {
 
 static ij_status put_metadata(exporter *e, ij_error *err) {
     const ij_train_config *c = &e->about->config;
-    IJ_TRY(ij_safetensors_put(e->writer, "format", "ijepa weights 1", err));
+    IJ_TRY(ij_safetensors_put(e->writer, "format", IJ_WEIGHTS_FORMAT, err));
     IJ_TRY(put_config(e, err));
     IJ_TRY(put_integer(e, "step", e->about->step, err));
     IJ_TRY(put_integer(e, "steps_per_epoch", c->schedule.steps_per_epoch, err));

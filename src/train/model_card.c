@@ -181,7 +181,8 @@ static ij_status write_training(FILE *out, const ij_model_card *card, ij_error *
     }
     fprintf(out, "## Training\n\n%" PRId64 " steps", card->about->step);
     if (!isnan(record.loss)) fprintf(out, "; loss %.6f, mean of the last %d", record.loss, record.loss_steps);
-    if (record.verdict[0]) fprintf(out, "; the monitor's last verdict: %s (%s)", record.verdict, record.reason);
+    if (record.verdict[0]) fprintf(out, "; the monitor's verdict: %s", record.verdict);
+    if (record.verdict[0] && strcmp(record.verdict, "healthy") != 0) fprintf(out, " (%s)", record.reason);
     fprintf(out, ". The configuration:\n\n");
     return write_configuration(out, card, err);
 }
