@@ -160,10 +160,10 @@ static void timm_arguments(ij_json *j, const ij_model_config *m) {
 /* timm makes the shorter side floor(side / crop_pct). */
 static double crop_pct(const ij_export_resize *r) {
     int side = r->input_height < r->input_width ? r->input_height : r->input_width;
-    int before = r->shorter ? r->shorter : before_crop(side);
-    double part = (double)side / before;
     if (!r->crop) return 1;
-    return floor(side / part) < before ? nextafter(part, 0) : part;
+    if (!r->shorter) return (double)CENTER_SIZE / RESIZE_SIZE;
+    double part = (double)side / r->shorter;
+    return floor(side / part) < r->shorter ? nextafter(part, 0) : part;
 }
 
 static void timm_input(ij_json *j, const ij_train_config *c) {
