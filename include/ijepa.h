@@ -328,6 +328,84 @@ IJEPA_API ijepa_status ijepa_model_encode_images(ijepa_model *model, const ijepa
  * with the trainer; closing it does nothing. */
 IJEPA_API ijepa_status ijepa_trainer_model(ijepa_trainer *trainer, ijepa_model **out, ijepa_error *err);
 
+/* ---- files ---- */
+
+typedef struct ijepa_convert_options {
+    const char *to;        /* "hf", "safetensors", "timm" [by `out`: safetensors where it ends in .safetensors, else hf] */
+    const char *encoder;   /* of hf and timm: "target", "context" [target; an input with one encoder has that] */
+    const char *dtype;     /* "f32", "f16", "bf16" [f32] */
+    const char *license;   /* an identifier for the model card, "mit", "cc-by-4.0" [the origin's; "other" for a run of one's own] */
+    bool overwrite;        /* replace what is there [an error] */
+    void (*progress)(void *user, const char *what, int64_t done, int64_t total); /* MiB */
+    bool (*stop)(void *user); /* true ends the call with IJEPA_ERROR_STOPPED; nothing is left [never] */
+    void *user;
+} ijepa_convert_options;
+
+typedef struct ijepa_convert_result {
+    const char *to;        /* what was written: "hf", "safetensors", "timm" */
+    const char *encoder;   /* "target", "context"; "" for safetensors, which has all that the input has */
+    int64_t tensors, parameters;
+    uint64_t bytes;        /* of the weights */
+    char license[64];      /* "": not known, none is written */
+    char notes[4096];      /* lines that a user should see */
+} ijepa_convert_result;
+
+/* Writes a model for other programs: a folder that transformers opens ("hf": config, preprocessor, weights, model card with what was measured), a
+ * folder that timm opens, or one .safetensors file with all nets by their released names. in: a run folder or any file that ijepa_model_open
+ * opens. No device is needed, and memory for one parameter at a time. `out` appears whole or not at all. Weights that come from published ones
+ * keep their licence: another one is IJEPA_ERROR_ARGUMENT. options and result may be NULL. */
+IJEPA_API ijepa_status ijepa_convert(const char *in, const char *out, const ijepa_convert_options *options, ijepa_convert_result *result,
+                                     ijepa_error *err);
+
+typedef struct ijepa_inspect_options {
+    bool stats;            /* read all numbers: mean, deviation, least, greatest, NaNs of each tensor [names and shapes alone] */
+    void (*progress)(void *user, const char *what, int64_t done, int64_t total);
+    bool (*stop)(void *user); /* true ends the call with IJEPA_ERROR_STOPPED [never] */
+    void *user;
+} ijepa_inspect_options;
+
+typedef struct ijepa_inspect_tensor {
+    const char *name;
+    const char *dtype;     /* "F32", "F16", "BF16", "I64", ... as safetensors says it */
+    int dims;              /* 0: a single number */
+    int64_t shape[8], count;
+    bool measured;         /* with stats: */
+    double mean, std, min, max; /* of the finite numbers; NaN: there are none */
+    int64_t nans, infinities;
+} ijepa_inspect_tensor;
+
+typedef struct ijepa_inspect_value {
+    const char *key, *text;
+} ijepa_inspect_value;
+
+typedef struct ijepa_inspect_result {
+    char what[300];        /* in a few words: "training state of ijepa", "IJepaModel of transformers", "no model that ijepa opens; 3 tensors" */
+    char path[4600];       /* the file or folder that was read: of a run folder its newest checkpoint */
+    char format[64];       /* "safetensors", "safetensors, 3 shards", "PyTorch zip", "PyTorch zip, deflated", "PyTorch legacy", "npy" */
+    bool model;            /* it is a model that the other calls open; then: */
+    ijepa_model_info info;
+    int hidden;            /* width of its MLPs */
+    float norm_eps;
+    bool context, target, predictor, moments; /* which nets, and AdamW's state */
+    int predictor_dim, predictor_depth, predictor_heads; /* 0: not there */
+    int64_t predictor_parameters;
+    int64_t epoch, steps_per_epoch;  /* 0: not known */
+    int64_t tensor_count, elements;  /* all that the file has */
+    uint64_t bytes;
+    ijepa_inspect_tensor *tensors;   /* in bytewise order of their names; owned, with all texts: ijepa_inspect_free */
+    int64_t tensors_listed;          /* at most 65536 */
+    ijepa_inspect_value *values;     /* what is no tensor: metadata, numbers and texts of a pickle */
+    int64_t value_count, values_listed;
+    char notes[4096];                /* lines that a user should see */
+    void *owner;
+} ijepa_inspect_result;
+
+/* What a file or folder is: all that ijepa_model_open opens, and any safetensors, PyTorch or .npy file, whose tensors are listed. Nothing in
+ * the file is executed, whatever it claims to be; a damaged or hostile one is an error of one line. Needs memory for names, and one MiB for
+ * the statistics. options may be NULL. */
+IJEPA_API ijepa_status ijepa_inspect(const char *path, const ijepa_inspect_options *options, ijepa_inspect_result *result, ijepa_error *err);
+IJEPA_API void ijepa_inspect_free(ijepa_inspect_result *result); /* zeroed or filled */
+
 /* ---- features of many images ---- */
 
 typedef struct ijepa_embed_options {
@@ -880,13 +958,14 @@ IJEPA_API ijepa_status ijepa_draw_run(const char *run, ijepa_error *err);
 #define IJEPA_STRUCTS(X)                                                                                                                   \
     X(ijepa_error) X(ijepa_device_info) X(ijepa_device_options) X(ijepa_context_options) X(ijepa_dataset_options) X(ijepa_dataset_source)  \
     X(ijepa_progress) X(ijepa_trainer_options) X(ijepa_model_info) X(ijepa_model_options) X(ijepa_image) X(ijepa_embed_options)            \
-    X(ijepa_embed_result) X(ijepa_eval_options) X(ijepa_eval_row) X(ijepa_eval_result) X(ijepa_finetune_progress) X(ijepa_finetune_options) \
+    X(ijepa_embed_result) X(ijepa_eval_options) X(ijepa_eval_row) X(ijepa_eval_result) X(ijepa_finetune_progress) X(ijepa_finetune_options)\
     X(ijepa_finetune_seed) X(ijepa_finetune_result) X(ijepa_search_options) X(ijepa_search_hit) X(ijepa_search_result)                     \
     X(ijepa_duplicates_options) X(ijepa_duplicate_pair) X(ijepa_duplicate_group) X(ijepa_duplicates_result) X(ijepa_ablate_run)            \
     X(ijepa_ablate_row) X(ijepa_ablate_table) X(ijepa_ablate_result) X(ijepa_ablate_options) X(ijepa_replay_row) X(ijepa_replay_result)    \
     X(ijepa_replay_options) X(ijepa_selftest_case) X(ijepa_selftest_options) X(ijepa_scenes_options) X(ijepa_scenes_result)                \
     X(ijepa_masks_result) X(ijepa_tune_row) X(ijepa_tune_options) X(ijepa_bench_row) X(ijepa_bench_roof) X(ijepa_bench_options)            \
-    X(ijepa_bench_summary)
+    X(ijepa_bench_summary) X(ijepa_convert_options) X(ijepa_convert_result) X(ijepa_inspect_options) X(ijepa_inspect_tensor)               \
+    X(ijepa_inspect_value) X(ijepa_inspect_result)
 
 typedef struct ijepa_struct_size {
     const char *name;

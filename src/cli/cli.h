@@ -134,6 +134,7 @@ double cli_seconds(void); /* of a clock that never goes back */
 /* ---- commands ---- */
 
 extern const cli_command cmd_devices, cmd_train, cmd_embed, cmd_eval, cmd_finetune, cmd_ablate, cmd_search, cmd_scenes;
+extern const cli_command cmd_convert, cmd_inspect;
 extern const cli_command cmd_masks, cmd_replay, cmd_selftest, cmd_tune, cmd_bench;
 
 #endif

@@ -6,6 +6,7 @@
 
 static const cli_command *const commands[] = {
     &cmd_devices, &cmd_train, &cmd_embed,  &cmd_eval,     &cmd_finetune, &cmd_ablate, &cmd_search,
+    &cmd_convert, &cmd_inspect,
     &cmd_scenes,  &cmd_masks, &cmd_replay, &cmd_selftest, &cmd_tune,     &cmd_bench,
 };
 

@@ -18,9 +18,17 @@ static void append(ij_json *json, const char *text, size_t bytes) {
     json->text[json->length] = 0;
 }
 
+static void begin_line(ij_json *json) {
+    if (!json->indent) return;
+    append(json, "\n", 1);
+    for (int i = 0; i < json->indent * json->depth; i++) append(json, " ", 1);
+}
+
 static void begin_value(ij_json *json) {
     if (json->comma) append(json, ",", 1);
+    if (json->depth && !json->keyed) begin_line(json);
     json->comma = true;
+    json->keyed = false;
 }
 
 /* Length of the well-formed UTF-8 sequence at text (no overlong forms, no surrogates, at most U+10FFFF), or 0. */
@@ -60,10 +68,13 @@ static void append_quoted(ij_json *json, const char *text) {
 void ij_json_open(ij_json *json, char bracket) {
     begin_value(json);
     append(json, &bracket, 1);
+    json->depth++;
     json->comma = false;
 }
 
 void ij_json_close(ij_json *json, char bracket) {
+    json->depth--;
+    if (json->comma) begin_line(json); /* nothing between "{" and "}" */
     append(json, &bracket, 1);
     json->comma = true;
 }
@@ -71,8 +82,9 @@ void ij_json_close(ij_json *json, char bracket) {
 void ij_json_key(ij_json *json, const char *key) {
     begin_value(json);
     append_quoted(json, key);
-    append(json, ":", 1);
+    append(json, json->indent ? ": " : ":", json->indent ? 2 : 1);
     json->comma = false;
+    json->keyed = true;
 }
 
 void ij_json_string(ij_json *json, const char *text) {
@@ -90,6 +102,22 @@ void ij_number_text(double value, char out[32]) {
     }
     for (char *c = out; *c; c++)
         if (*c == ',') *c = '.';
+}
+
+void ij_float_text(float value, char out[32]) {
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(out, 32, "%.*g", digits, (double)value);
+        if (strtof(out, NULL) == value) break;
+    }
+    for (char *c = out; *c; c++)
+        if (*c == ',') *c = '.';
+}
+
+void ij_json_float(ij_json *json, float value) {
+    char text[32] = "null";
+    if (isfinite(value)) ij_float_text(value, text);
+    begin_value(json);
+    append(json, text, strlen(text));
 }
 
 void ij_json_number(ij_json *json, double value) {
@@ -115,7 +143,8 @@ void ij_json_raw(ij_json *json, const char *text) { append(json, text, strlen(te
 
 void ij_json_clear(ij_json *json) {
     json->length = 0;
-    json->comma = false;
+    json->depth = 0;
+    json->comma = json->keyed = false;
     if (json->text) json->text[0] = 0;
 }
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CENTER_SIZE 224 /* `trained` (data/preprocess.h) keeps this of a side of RESIZE_SIZE */
+#define RESIZE_SIZE 256
 #define SIDE_MAX 16384
 
 typedef struct reader {
@@ -137,6 +139,8 @@ static ij_status read_size(const reader *r, const char *key, int *shorter, int *
     return IJ_OK;
 }
 
+static int before_crop(int side) { return (side * RESIZE_SIZE + CENTER_SIZE / 2) / CENTER_SIZE; }
+
 static ij_status read_resize(const reader *r, ij_preprocess *p) {
     bool resize = true, crop = false;
     int shorter = 0, height = 0, width = 0, crop_shorter = 0, crop_height = 0, crop_width = 0;
@@ -153,6 +157,11 @@ static ij_status read_resize(const reader *r, ij_preprocess *p) {
                           "{height, width}, and {shortest_edge} with do_center_crop and crop_size, are");
         p->resize = IJ_RESIZE_SHORTER;
         p->shorter = shorter, p->height = crop_height, p->width = crop_width;
+        return IJ_OK;
+    }
+    if (crop && height == before_crop(crop_height) && width == before_crop(crop_width)) { /* as train/export.h writes it */
+        p->resize = IJ_RESIZE_TRAINED;
+        p->height = crop_height, p->width = crop_width;
         return IJ_OK;
     }
     if (crop && crop_height && (crop_height != height || crop_width != width))
@@ -184,7 +193,7 @@ static ij_status read_preprocessor(const reader *r, int major, ij_hf_preprocesso
     IJ_TRY(read_filter(r, &out->preprocess));
     IJ_TRY(read_resize(r, &out->preprocess));
     bool torchvision = ends_with(out->type, "Fast") || (major >= 5 && !ends_with(out->type, "Pil"));
-    out->preprocess.resampler = torchvision ? IJ_RESAMPLER_TORCHVISION : IJ_RESAMPLER_PIL;
+    if (out->preprocess.resize != IJ_RESIZE_TRAINED) out->preprocess.resampler = torchvision ? IJ_RESAMPLER_TORCHVISION : IJ_RESAMPLER_PIL;
     return read_values(r, out);
 }
 
@@ -239,14 +248,26 @@ static ij_status read_transformers(const reader *r, ij_hf_config *c) {
     return IJ_OK;
 }
 
+static bool is_side(const cJSON *item) {
+    return cJSON_IsNumber(item) && item->valuedouble >= 1 && item->valuedouble <= SIDE_MAX;
+}
+
+/* "squash": both sides to size / crop_pct, then the centre. All of the picture, or the part that `trained` takes. */
+static ij_status squash(const reader *r, double part, ij_preprocess *p) {
+    if (part != 1 && fabs(part * RESIZE_SIZE / CENTER_SIZE - 1) > 0.01)
+        return refuse(r, "crop_pct", "neither 1 nor 0.875 with \"squash\"", "these two are");
+    p->resize = part == 1 ? IJ_RESIZE_EXACT : IJ_RESIZE_TRAINED;
+    if (part != 1) p->resampler = IJ_RESAMPLER_DEVICE; /* the others take `trained` for a square */
+    return IJ_OK;
+}
+
 /* timm's evaluation: the shorter side to size / crop_pct (rounded down), bicubic, on PIL pictures, then the centre. */
 static ij_status read_timm_picture(const reader *r, ij_hf_config *c) {
     char interpolation[32] = "bicubic", mode[32] = "center";
     double part = 0.875;
     ij_hf_preprocessor *out = &c->preprocessor;
-    const cJSON *size = get(r, "input_size"), *last = cJSON_IsArray(size) ? cJSON_GetArrayItem(size, 2) : NULL;
-    if (last && cJSON_IsNumber(last) && last->valuedouble >= 1 && last->valuedouble <= SIDE_MAX)
-        c->image_height = c->image_width = (int)last->valuedouble;
+    const cJSON *size = get(r, "input_size"), *height = cJSON_GetArrayItem(size, 1), *width = cJSON_GetArrayItem(size, 2);
+    if (is_side(height) && is_side(width)) c->image_height = (int)height->valuedouble, c->image_width = (int)width->valuedouble;
     IJ_TRY(text(r, "interpolation", interpolation, sizeof interpolation));
     IJ_TRY(text(r, "crop_mode", mode, sizeof mode));
     IJ_TRY(number(r, "crop_pct", 0.1, 1, &part));
@@ -256,15 +277,18 @@ static ij_status read_timm_picture(const reader *r, ij_hf_config *c) {
     bool bicubic = strcmp(interpolation, "bicubic") == 0;
     if (!bicubic && strcmp(interpolation, "bilinear") != 0)
         return refuse(r, "interpolation", "another filter than bicubic and bilinear", "these two are");
-    if (strcmp(mode, "center") != 0) return refuse(r, "crop_mode", "not \"center\"", "\"center\" is");
+    bool squashed = strcmp(mode, "squash") == 0;
+    if (!squashed && strcmp(mode, "center") != 0)
+        return refuse(r, "crop_mode", "neither \"center\" nor \"squash\"", "these two are");
     if (!c->image_height) return IJ_OK;
+    int smaller = c->image_height < c->image_width ? c->image_height : c->image_width;
     out->preprocess = (ij_preprocess){.resize = IJ_RESIZE_SHORTER,
-                                      .shorter = (int)floor(c->image_height / part),
+                                      .shorter = (int)floor(smaller / part),
                                       .height = c->image_height,
                                       .width = c->image_width,
                                       .filter = bicubic ? IJ_FILTER_BICUBIC : IJ_FILTER_BILINEAR,
                                       .resampler = IJ_RESAMPLER_PIL};
-    return IJ_OK;
+    return squashed ? squash(r, part, &out->preprocess) : IJ_OK;
 }
 
 static ij_status read_timm(const reader *r, ij_hf_config *c) {

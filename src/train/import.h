@@ -17,7 +17,8 @@
  *   norm_eps     the sidecar; config.json; else 1e-6
  *   mean, std    the sidecar; preprocessor_config.json, or timm's pretrained_cfg; else ImageNet's, with which published models were trained
  *   preprocess   the same; else as this project trains
- * The sidecar is a training configuration, every key optional, that one may write: FILE.yaml beside FILE, ijepa.yaml in a folder. A
+ * The sidecar is a training configuration, every key optional, that one may write: FILE.yaml beside FILE, ijepa.yaml in a folder. Safetensors
+ * that train/export.h wrote have theirs inside (IJ_WEIGHTS_FORMAT), which one beside the file goes over. A
  * released configuration (in1k_vith14_ep300.yaml) does. config.json and preprocessor_config.json are looked for in the folder, or beside a
  * file with transformers' names.
  *
@@ -29,6 +30,8 @@
 
 #include "model/params.h"
 #include "train/config.h"
+
+#define IJ_WEIGHTS_FORMAT "ijepa weights 1" /* "format" in the metadata */
 
 typedef enum ij_import_kind { IJ_IMPORT_STATE, IJ_IMPORT_RELEASED, IJ_IMPORT_ENCODER, IJ_IMPORT_HF } ij_import_kind;
 

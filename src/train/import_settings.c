@@ -148,11 +148,14 @@ static void fit_picture(ij_import *import) {
 
 /* ---- the sidecar ---- */
 
-static ij_status open_sidecar(const ij_import *import, ij_config_text *text, bool *there, char path[4300], ij_error *err) {
+/* The configuration that train/export.h writes into a file of weights is a sidecar inside; one beside the file goes over it. */
+static ij_status open_sidecar(const ij_import *import, ij_config_text *text, char path[4300], ij_error *err) {
     bool folder = ij_is_folder(import->path);
+    const char *format = ij_tensor_file_get(import->file, "format"), *yaml = ij_tensor_file_get(import->file, "config");
     snprintf(path, 4300, folder ? "%s/ijepa.yaml" : "%s.yaml", import->path);
-    *there = ij_file_exists(path);
-    return *there ? ij_config_text_load(text, path, err) : IJ_OK;
+    if (yaml && format && strcmp(format, IJ_WEIGHTS_FORMAT) == 0)
+        IJ_TRY(ij_config_text_load_memory(text, yaml, strlen(yaml), import->path, err));
+    return ij_file_exists(path) ? ij_config_text_load(text, path, err) : IJ_OK;
 }
 
 static bool gives(const ij_config_text *text, const char *key) { return ij_config_text_find(text, key) != NULL; }
@@ -192,10 +195,9 @@ static ij_status read_sidecar(ij_import *import, const ij_model_config *measured
     ij_train_config *c = &import->info.config;
     ij_config_text text = {0};
     char path[4300], model[32];
-    bool there;
     float norm_eps = c->model.norm_eps;
     snprintf(model, sizeof model, "%s", c->model_name);
-    ij_status status = open_sidecar(import, &text, &there, path, err);
+    ij_status status = open_sidecar(import, &text, path, err);
     if (status == IJ_OK) status = need_known(import, &text, path, err);
     bool own_eps = gives(&text, "meta.norm_eps");
     strcpy(c->model_name, "custom"); /* a preset would put its own sizes over the tensors' */
