@@ -30,6 +30,11 @@ for python in python3 /opt/peers/bin/python /opt/peers5/bin/python; do # transfo
     fi
     "$python" "$(dirname "$0")/peers_import.py" "$(dirname "$tests")/ijepa"
 done
+if python3 -c 'import torch, safetensors, PIL' 2>/dev/null; then
+    python3 "$(dirname "$0")/peers_resume.py" "$(dirname "$tests")/ijepa"
+else
+    echo "skipped: a step after a released checkpoint, because Python has no torch, safetensors or PIL"
+fi
 if [ -x /opt/peers/bin/python ]; then
     /opt/peers/bin/python "$(dirname "$0")/peers_processor.py" "$(dirname "$tests")/ijepa"
 else
