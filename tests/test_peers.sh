@@ -2,7 +2,7 @@
 # Beside independent programs: steps of fine-tuning beside PyTorch; the collapse monitor beside NumPy; resizing and positions beside PIL, torchvision
 # and PyTorch; the frozen evaluation (kNN, logistic regression, linear heads)
 # beside scikit-learn and PyTorch, on pixels of Fashion-MNIST; models written by
-# transformers, timm and PyTorch beside these.
+# transformers, timm and PyTorch beside these, and what they read of ours.
 #   tests/test_peers.sh TESTS [FOLDER OF FASHION-MNIST]
 # TESTS is the program ijepa_tests. What a missing package leaves out is said by name.
 set -euo pipefail
@@ -29,6 +29,7 @@ for python in python3 /opt/peers/bin/python /opt/peers5/bin/python; do # transfo
         continue
     fi
     "$python" "$(dirname "$0")/peers_import.py" "$(dirname "$tests")/ijepa"
+    "$python" "$(dirname "$0")/peers_export.py" "$(dirname "$tests")/ijepa"
 done
 if python3 -c 'import torch, safetensors, PIL' 2>/dev/null; then
     python3 "$(dirname "$0")/peers_resume.py" "$(dirname "$tests")/ijepa"

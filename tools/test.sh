@@ -154,7 +154,7 @@ step_sanitizers() {
 # Two contexts in two threads, and the loader's threads, on a driver whose own threads are not looked into.
 step_threads() {
     build tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=gcc -DIJ_THREAD_SANITIZE=ON -DIJ_SPIRV_FOLDER="$top/$builds/spirv" || return
-    printf 'called_from_lib:libvulkan\ncalled_from_lib:libLLVM\nrace:libvulkan_lvp\nrace:libvulkan\n' >"$logs/tsan.supp"
+    printf 'called_from_lib:libvulkan_lvp.so\ncalled_from_lib:libLLVM\ncalled_from_lib:libgcc_s\nrace:libvulkan\nrace:libgcc_s\nrace:libLLVM\n' >"$logs/tsan.supp"
     export TSAN_OPTIONS=halt_on_error=1:suppressions=$logs/tsan.supp
     tests=build/test/tsan/ijepa_tests IJEPA_SMALL=1 CK_RUN_CASE=all run_suites "$main" context
 }
