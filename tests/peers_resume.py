@@ -47,7 +47,6 @@ def optimiser_of(encoder, predictor):
 
 def step_of(program, work, name, state):
     torch.save(state, f"{work}/{name}.pth.tar")
-    open(f"{work}/{name}.pth.tar.yaml", "w").write(f"meta: {{num_heads: {HEADS}, pred_num_heads: 2}}\n")
     run = f"{work}/{name}"
     subprocess.run([program, "train", f"{work}/config.yaml", "--data", f"{work}/data", "--checkpoint", f"{run}.pth.tar", "--steps", "1", "--out", run,
                     "--precision", "f32"], check=True, stdout=subprocess.DEVNULL)

@@ -90,7 +90,7 @@ START_TEST(test_every_layout_gives_the_same_bits) {
     ij_param_table table;
     static float got[1 << 16];
     const written *w = &layouts[_i];
-    CHECK_OK(ij_import_open(write_model(w, "foreign.safetensors"), &import, &err));
+    CHECK_OK(ij_import_open(write_model(w, "foreign.safetensors"), NULL, &import, &err));
     const ij_import_info *info = ij_import_about(import);
     const ij_model_config *m = &info->config.model;
     ck_assert(m->dim == DIM && m->depth == DEPTH && m->hidden == HIDDEN && m->heads == 4);
@@ -127,7 +127,7 @@ static const struct {
 START_TEST(test_what_is_no_ijepa_is_named) {
     ij_error err = {0};
     ij_import *import;
-    ck_assert(ij_import_open(write_model(&refused[_i].file, "refused.safetensors"), &import, &err) != IJ_OK && !import);
+    ck_assert(ij_import_open(write_model(&refused[_i].file, "refused.safetensors"), NULL, &import, &err) != IJ_OK && !import);
     ck_assert_msg(strstr(err.text, refused[_i].says), "%s", err.text);
 }
 END_TEST
@@ -139,8 +139,12 @@ START_TEST(test_unknown_heads_have_a_remedy) {
     const char *path = write_model(&layouts[0], "headless.safetensors");
     snprintf(sidecar, sizeof sidecar, "%s.yaml", path);
     remove(sidecar);
-    CHECK_FAILS(ij_import_open(path, &import, &err), IJ_ERROR_MISMATCH);
+    CHECK_FAILS(ij_import_open(path, NULL, &import, &err), IJ_ERROR_MISMATCH);
     ck_assert_msg(strstr(err.text, "heads") && strstr(err.hint, "num_heads") && strstr(err.hint, ".safetensors.yaml"), "%s", err.hint);
+    ij_model_config reader = {.heads = 4, .pred_heads = 2};
+    CHECK_OK(ij_import_open(path, &reader, &import, &err));
+    ck_assert_int_eq(ij_import_about(import)->config.model.heads, 4);
+    ij_import_close(import);
 }
 END_TEST
 

@@ -54,6 +54,36 @@ START_TEST(test_eigenvalues) {
 }
 END_TEST
 
+/* X X^T of many more rows than columns, as a batch larger than the model's width gives: the eigenvalues of X^T X, and zeros. */
+START_TEST(test_eigenvalues_of_a_singular_matrix) {
+    enum { ROWS = 128, COLUMNS = 48, TRIES = 40 };
+    double *x = malloc(sizeof(double) * ROWS * COLUMNS), *a = malloc(sizeof(double) * ROWS * ROWS);
+    double small[COLUMNS * COLUMNS], got[ROWS], wanted[COLUMNS];
+    for (uint32_t try = 0; try < TRIES; try++) {
+        ij_error err = {0};
+        for (uint32_t i = 0; i < ROWS * COLUMNS; i++) x[i] = uniform(100 + try, i) - 0.5;
+        for (int i = 0; i < ROWS; i++)
+            for (int j = 0; j < ROWS; j++) {
+                a[i * ROWS + j] = 0;
+                for (int d = 0; d < COLUMNS; d++) a[i * ROWS + j] += x[i * COLUMNS + d] * x[j * COLUMNS + d];
+            }
+        for (int i = 0; i < COLUMNS; i++)
+            for (int j = 0; j < COLUMNS; j++) {
+                small[i * COLUMNS + j] = 0;
+                for (int r = 0; r < ROWS; r++) small[i * COLUMNS + j] += x[r * COLUMNS + i] * x[r * COLUMNS + j];
+            }
+        CHECK_OK(ij_eigenvalues(a, ROWS, got, &err));
+        CHECK_OK(ij_eigenvalues(small, COLUMNS, wanted, &err));
+        qsort(got, ROWS, sizeof *got, ascending);
+        qsort(wanted, COLUMNS, sizeof *wanted, ascending);
+        for (int i = 0; i < ROWS; i++)
+            ck_assert_double_eq_tol(got[i], i < ROWS - COLUMNS ? 0 : wanted[i - (ROWS - COLUMNS)], 1e-13 * ROWS * wanted[COLUMNS - 1]);
+    }
+    free(x);
+    free(a);
+}
+END_TEST
+
 START_TEST(test_eigenvalues_refuse) {
     ij_error err = {0};
     double a[4] = {1, NAN, NAN, 1}, values[2];
@@ -565,6 +595,7 @@ Suite *monitor_suite(void) {
     Suite *suite = suite_create("monitor");
     TCase *host = tcase_create("host");
     tcase_add_test(host, test_eigenvalues);
+    tcase_add_test(host, test_eigenvalues_of_a_singular_matrix);
     tcase_add_test(host, test_eigenvalues_refuse);
     tcase_add_test(host, test_rankme);
     tcase_add_test(host, test_image_spectrum);

@@ -158,7 +158,7 @@ END_TEST
 
 START_TEST(test_stored_positions) {
     ij_error err = {0};
-    ij_weights w = {.dim = 8};
+    ij_weights w = {.model.dim = 8};
     float fixed[12 * 8], rows[12 * 8], out[12 * 8], other[6 * 8], wanted[6 * 8];
     ij_positions(3, 4, 8, fixed);
     ck_assert(ij_positions_fixed(fixed, 3, 4, 8));

@@ -159,11 +159,12 @@ step_threads() {
     tests=build/test/tsan/ijepa_tests IJEPA_SMALL=1 CK_RUN_CASE=all run_suites "$main" context
 }
 
-step_fuzz() { # IJEPA_FUZZ_SECONDS [20] for each target
+step_fuzz() { # IJEPA_FUZZ_SECONDS [60] for each target, as many at once as there are cores
     build fuzz -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang -DIJ_SANITIZE=ON -DIJ_FUZZ=ON -DIJ_TESTS=OFF -DIJ_SPIRV_FOLDER="$top/$builds/spirv" || return
     local source name
     mkdir -p "$work/yaml" "$work/image" "$work/safetensors" "$work/npy" "$work/idx" "$work/torch" "$work/zip"
     cp samples/configs/*.yaml "$work/yaml"
+    cp -r "$work/yaml" "$work/config"
     cp tests/data/images/* "$work/image" 2>/dev/null || true
     for source in tests/data/*.safetensors; do head -c 30000 "$source" >"$work/safetensors/$(basename "$source")"; done
     find tests/data/torch -name '*.pt' -o -name '*.bad' -size -10k | while read -r source; do cp "$source" "$work/torch"; cp "$source" "$work/zip"; done
@@ -171,9 +172,9 @@ step_fuzz() { # IJEPA_FUZZ_SECONDS [20] for each target
     for source in tests/fuzz_*.c; do
         name=$(basename "$source" .c)
         mkdir -p "$work/${name#fuzz_}"
-        echo "== $name"
-        (cd "$work" && "$top/build/test/fuzz/$name" -max_total_time="${IJEPA_FUZZ_SECONDS:-20}" -timeout=20 -rss_limit_mb=3000 -max_len=65536 -print_final_stats=1 "${name#fuzz_}" 2>&1) || return
-    done
+        echo "${name#fuzz_}"
+    done | (cd "$work" && fuzz=$top/build/test/fuzz xargs -P "$jobs" -I NAME bash -c '"$fuzz/fuzz_NAME" -max_total_time="${IJEPA_FUZZ_SECONDS:-60}" -timeout=20 -rss_limit_mb=3000 \
+        -max_len=65536 -print_final_stats=1 -artifact_prefix=NAME- NAME >NAME.log 2>&1; code=$?; echo "== fuzz_NAME, exit code $code"; tail -30 NAME.log; exit $code')
 }
 
 # AMD's compiler, without the hardware: registers and spills of every kernel on RDNA2, RDNA3, RDNA4. A spill fails the step.

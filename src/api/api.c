@@ -45,6 +45,16 @@ ijepa_status api_range(const char *function, const char *argument, double value,
     return api_result(ij_fail(&ours, IJ_ERROR_ARGUMENT, "%s: %s is %g, it must be %s", function, argument, value, wanted), &ours, err);
 }
 
+ij_status api_choose(const char *text, const char *what, const char *const *names, int count, int *out, ij_error *err) {
+    char list[200] = "";
+    for (*out = 0; *out < count; ++*out) {
+        if (!text || strcmp(text, names[*out]) == 0) return IJ_OK;
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", names[*out]);
+    }
+    return ij_fail(err, IJ_ERROR_ARGUMENT, "%s \"%.40s\": there are %s", what, text, list);
+}
+
 const char *ijepa_status_name(ijepa_status status) { return ij_status_name((ij_status)status); }
 
 /* ---- layout ---- */

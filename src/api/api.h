@@ -40,6 +40,9 @@ ijepa_status api_context_check(const char *function, const ijepa_device_options 
         if (api_context_status_ != IJEPA_OK) return api_context_status_;                                                                   \
     } while (0)
 
+/* `text`'s place among the names; NULL is the first. IJ_ERROR_ARGUMENT lists them: layers "last5": there are last, last4. */
+ij_status api_choose(const char *text, const char *what, const char *const *names, int count, int *out, ij_error *err);
+
 /* The data set of a handle; NULL for NULL. */
 ij_dataset *api_dataset(const ijepa_dataset *dataset);
 

@@ -3,24 +3,12 @@
 #include "train/export.h"
 
 #include <stdio.h>
-#include <string.h>
-
-/* `text`'s place among the names; NULL is the first. */
-static ij_status choose(const char *text, const char *what, const char *const *names, int count, int *out, ij_error *err) {
-    char list[200] = "";
-    for (*out = 0; *out < count; ++*out) {
-        if (!text || strcmp(text, names[*out]) == 0) return IJ_OK;
-        size_t used = strlen(list);
-        snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", names[*out]);
-    }
-    return ij_fail(err, IJ_ERROR_ARGUMENT, "%s \"%.40s\": there are %s", what, text, list);
-}
 
 static ij_status convert(const ijepa_convert_options *from, ij_export_options *to, ij_error *err) {
     int format, encoder, dtype;
-    IJ_TRY(choose(from->to, "format", ij_export_to_names, IJ_EXPORT_TO_COUNT, &format, err));
-    IJ_TRY(choose(from->encoder, "encoder", ij_export_encoder_names, IJ_EXPORT_ENCODER_COUNT, &encoder, err));
-    IJ_TRY(choose(from->dtype, "dtype", ij_export_dtype_names, IJ_EXPORT_DTYPE_COUNT, &dtype, err));
+    IJ_TRY(api_choose(from->to, "format", ij_export_to_names, IJ_EXPORT_TO_COUNT, &format, err));
+    IJ_TRY(api_choose(from->encoder, "encoder", ij_export_encoder_names, IJ_EXPORT_ENCODER_COUNT, &encoder, err));
+    IJ_TRY(api_choose(from->dtype, "dtype", ij_export_dtype_names, IJ_EXPORT_DTYPE_COUNT, &dtype, err));
     *to = (ij_export_options){.to = (ij_export_to)format,
                               .encoder = (ij_export_encoder)encoder,
                               .dtype = (ij_export_dtype)dtype,

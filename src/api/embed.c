@@ -5,13 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* `text`, or the first of the names; its index. */
-static ij_status choose(const char *text, const char *what, const char *const names[2], int *out, ij_error *err) {
-    for (*out = 0; *out < 2; ++*out)
-        if (!text || strcmp(text, names[*out]) == 0) return IJ_OK;
-    return ij_fail(err, IJ_ERROR_ARGUMENT, "%s \"%.40s\": there are %s, %s", what, text, names[0], names[1]);
-}
-
 /* What an embedding tells goes through these where the context's log stands in for `damaged`. */
 static void log_damaged(void *user, const char *line) {
     const ijepa_embed_options *o = user;
@@ -31,8 +24,8 @@ static bool own_stop(void *user) {
 static ij_status convert(ijepa_embed_options *from, ij_embed_data_options *to, ij_error *err) {
     static const char *const layers[] = {"last", "last4"}, *const encoders[] = {"target", "context"};
     int four, context;
-    IJ_TRY(choose(from->layers, "layers", layers, &four, err));
-    IJ_TRY(choose(from->encoder, "encoder", encoders, &context, err));
+    IJ_TRY(api_choose(from->layers, "layers", layers, 2, &four, err));
+    IJ_TRY(api_choose(from->encoder, "encoder", encoders, 2, &context, err));
     if (four && from->patches)
         return ij_fail(err, IJ_ERROR_ARGUMENT, "layers \"last4\" are pooled; the features of patches are of \"last\"");
     *to = (ij_embed_data_options){.device = api_device_desc(&from->device),

@@ -132,8 +132,7 @@ static ij_status list_values(looker *l, ij_error *err) {
     out->value_count = ij_tensor_file_values(l->owner->file);
     out->values_listed = out->value_count < ROWS_MAX ? out->value_count : ROWS_MAX;
     IJ_TRY(ij_alloc(&out->values, out->values_listed, sizeof *out->values, "list of values", err));
-    for (int64_t i = 0; i < out->values_listed; i++)
-        ij_tensor_file_value(l->owner->file, i, &out->values[i].key, &out->values[i].text);
+    for (int64_t i = 0; i < out->values_listed; i++) ij_tensor_file_value(l->owner->file, i, &out->values[i].key, &out->values[i].text);
     return IJ_OK;
 }
 
@@ -180,14 +179,15 @@ static void describe_other(ijepa_inspect_result *out, const ij_tensor_file *file
         snprintf(out->what, sizeof out->what, "features written by ijepa embed, %s", shape);
         return;
     }
-    snprintf(out->what, sizeof out->what, "no model that ijepa opens; %" PRId64 " tensor%s", out->tensor_count, out->tensor_count == 1 ? "" : "s");
+    snprintf(out->what, sizeof out->what, "no model that ijepa opens; %" PRId64 " tensor%s", out->tensor_count,
+             out->tensor_count == 1 ? "" : "s");
     note(out, "as a model: %s\n", why->text);
 }
 
 static void describe(ijepa_inspect_result *out, const ij_tensor_file *file) {
     ij_import *import;
     ij_error why = {0};
-    if (ij_import_open(out->path, &import, &why) != IJ_OK) {
+    if (ij_import_open(out->path, NULL, &import, &why) != IJ_OK) {
         describe_other(out, file, &why);
         return;
     }
@@ -206,7 +206,9 @@ static bool is_npy(const char *path) {
 }
 
 static float array_value(const ij_npy *a, int64_t i) {
-    return a->dtype == IJ_NPY_F32 ? ((float *)a->data)[i] : a->dtype == IJ_NPY_I32 ? (float)((int32_t *)a->data)[i] : ((uint8_t *)a->data)[i];
+    return a->dtype == IJ_NPY_F32   ? ((float *)a->data)[i]
+           : a->dtype == IJ_NPY_I32 ? (float)((int32_t *)a->data)[i]
+                                    : ((uint8_t *)a->data)[i];
 }
 
 static ij_status look_at_npy(looker *l, ij_error *err) {
@@ -237,7 +239,8 @@ static ij_status look_at_npy(looker *l, ij_error *err) {
 /* A run folder is its newest checkpoint. */
 static ij_status find(const char *path, ijepa_inspect_result *out, ij_error *err) {
     char checkpoints[4600];
-    if (ij_is_folder(path) && ij_path_join(checkpoints, sizeof checkpoints, path, "checkpoints", NULL) == IJ_OK && ij_is_folder(checkpoints))
+    if (ij_is_folder(path) && ij_path_join(checkpoints, sizeof checkpoints, path, "checkpoints", NULL) == IJ_OK &&
+        ij_is_folder(checkpoints))
         return ij_checkpoint_find(path, out->path, sizeof out->path, NULL, 0, err);
     if (strlen(path) >= sizeof out->path) return ij_fail(err, IJ_ERROR_ARGUMENT, "path of %zu characters is too long", strlen(path));
     strcpy(out->path, path);

@@ -96,12 +96,14 @@ static void fill_info(ijepa_model *m, int64_t step) {
 }
 
 static ij_status open_model(ijepa_model *m, const char *path, const ijepa_model_options *o, ij_error *err) {
-    char checkpoint[4600];
+    char checkpoint[4600], notes[2048];
     int64_t step;
     gpu_device_desc desc = api_device_desc(&o->device);
     ij_model_config *c = &m->config.model;
     IJ_TRY(ij_checkpoint_find(path, checkpoint, sizeof checkpoint, NULL, 0, err));
-    IJ_TRY(ij_checkpoint_config(checkpoint, &m->config, &step, err));
+    IJ_TRY(ij_checkpoint_describe(checkpoint, &m->config, &step, notes, sizeof notes, err));
+    for (char *rest, *line = strtok_r(notes, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        api_log(m->context, IJEPA_LOG_WARNING, line);
     ij_preprocess_wish wish = {o->whole && !o->resize ? "exact" : o->resize, o->filter, o->resampler, o->height, o->width};
     IJ_TRY(ij_preprocess_settle(&m->config.preprocess, &wish, c->image_height, c->image_width, &m->preprocess, err));
     const ij_model_config trained = *c;
@@ -114,17 +116,12 @@ static ij_status open_model(ijepa_model *m, const char *path, const ijepa_model_
     return IJ_OK;
 }
 
-/* A text among two, the first by default; *second: it is the second. */
-static ij_status choose(const char *text, const char *what, const char *first, const char *other, bool *second, ij_error *err) {
-    *second = text && strcmp(text, other) == 0;
-    if (!text || *second || strcmp(text, first) == 0) return IJ_OK;
-    return ij_fail(err, IJ_ERROR_ARGUMENT, "%s \"%.40s\": there are %s, %s", what, text, first, other);
-}
-
 static ij_status read_options(ijepa_model *m, const ijepa_model_options *o, ij_error *err) {
-    bool four;
-    IJ_TRY(choose(o->layers, "layers", "last", "last4", &four, err));
-    IJ_TRY(choose(o->encoder, "encoder", "target", "context", &m->use_context, err));
+    static const char *const layers[] = {"last", "last4"}, *const encoders[] = {"target", "context"};
+    int four, context;
+    IJ_TRY(api_choose(o->layers, "layers", layers, 2, &four, err));
+    IJ_TRY(api_choose(o->encoder, "encoder", encoders, 2, &context, err));
+    m->use_context = context;
     m->pooled = four ? IJ_EMBED_LAST4 : IJ_EMBED_LAST;
     m->batch = o->batch ? o->batch : BATCH_DEFAULT;
     return o->precision ? ij_precision_find(o->precision, &m->precision, err) : IJ_OK;

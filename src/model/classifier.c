@@ -128,7 +128,7 @@ static ij_status plan_weights(ij_classifier *c, ij_error *err) {
     IJ_TRY(ij_alloc(&c->weights, 1, sizeof *c->weights, "weights", err));
     c->weights->device = c->device;
     c->weights->keep = IJ_KEEP_TRAINING;
-    c->weights->dim = c->desc.model.dim;
+    c->weights->model = c->desc.model;
     IJ_TRY(make_table(c, err));
     IJ_TRY(reserve_slot(c, IJ_SLOT_WEIGHT, "weights", err));
     IJ_TRY(reserve_slot(c, IJ_SLOT_GRADIENT, "gradients", err));

@@ -132,7 +132,7 @@ ij_status ij_weights_create(gpu_device *device, const ij_model_config *config, i
     IJ_TRY(ij_alloc(&w, 1, sizeof *w, "weights", err));
     w->device = device;
     w->keep = keep;
-    w->dim = config->dim;
+    w->model = *config;
     ij_status status = ij_param_table_make(config, &w->table, err);
     for (int slot = 0; slot < IJ_SLOT_COUNT && status == IJ_OK; slot++) {
         int params = ij_weights_params(w, (ij_slot)slot);
@@ -317,7 +317,7 @@ ij_status ij_model_mark(const ij_weights *weights, ij_slot slot, char out[17], i
     }
     if (weights->positions)
         ij_checksum_add(&sum, weights->positions,
-                        4 * (size_t)weights->positions_height * (size_t)weights->positions_width * (size_t)weights->dim);
+                        4 * (size_t)weights->positions_height * (size_t)weights->positions_width * (size_t)weights->model.dim);
     free(values);
     snprintf(out, 17, "%016llx", (unsigned long long)ij_checksum_end(&sum));
     return status;

@@ -59,7 +59,7 @@ typedef struct ij_weights {
     gpu_tensor *half_tensors[IJ_SLOT_TARGET + 1]; /* [table.count], absent for parameters without decay; NULL for absent slots */
     gpu_tensor *half_runs[IJ_SLOT_TARGET + 1];    /* [runs], as ij_weights_runs lists them; absent for runs without decay */
     gpu_tensor loss_scale;                        /* struct optim_scale; with f16 */
-    int dim;                                      /* of the encoder */
+    ij_model_config model;                        /* that they are of */
     float *positions; /* [positions_height positions_width, dim] stored by the file [NULL: the fixed table]; model/positions.h */
     int positions_height, positions_width;
     int64_t moment_offset; /* AdamW's bias correction counts a run's steps and this: moments may come from elsewhere [0] */

@@ -48,7 +48,7 @@ void ij_positions_interpolate(const float *rows, int height, int width, int dim,
 
 ij_status ij_weights_set_positions(ij_weights *w, int height, int width, const float *rows, ij_error *err) {
     float *copy = NULL;
-    int64_t count = (int64_t)height * width * w->dim;
+    int64_t count = (int64_t)height * width * w->model.dim;
     if (rows) {
         if (height < 1 || width < 1 || height > 4096 || width > 4096)
             return ij_fail(err, IJ_ERROR_ARGUMENT, "positions of a grid of %d x %d", height, width);
@@ -70,8 +70,8 @@ ij_status ij_weights_choose_positions(ij_weights *w, const char *choice, const i
     if (strcmp(choice, "interpolated") != 0)
         return ij_fail(err, IJ_ERROR_ARGUMENT, "positions \"%.40s\": there are fixed, interpolated", choice);
     if (w->positions || (height == ij_grid_height(now) && width == ij_grid_width(now))) return IJ_OK;
-    IJ_TRY(ij_alloc(&rows, (int64_t)height * width * w->dim, sizeof *rows, "positions", err));
-    ij_positions(height, width, w->dim, rows);
+    IJ_TRY(ij_alloc(&rows, (int64_t)height * width * w->model.dim, sizeof *rows, "positions", err));
+    ij_positions(height, width, w->model.dim, rows);
     ij_status status = ij_weights_set_positions(w, height, width, rows, err);
     free(rows);
     return status;
@@ -79,11 +79,11 @@ ij_status ij_weights_choose_positions(ij_weights *w, const char *choice, const i
 
 void ij_weights_positions(const ij_weights *w, int height, int width, float *out) {
     if (!w->positions)
-        ij_positions(height, width, w->dim, out);
+        ij_positions(height, width, w->model.dim, out);
     else if (height == w->positions_height && width == w->positions_width)
-        memcpy(out, w->positions, (size_t)height * (size_t)width * (size_t)w->dim * sizeof *out);
+        memcpy(out, w->positions, (size_t)height * (size_t)width * (size_t)w->model.dim * sizeof *out);
     else
-        ij_positions_interpolate(w->positions, w->positions_height, w->positions_width, w->dim, height, width, out);
+        ij_positions_interpolate(w->positions, w->positions_height, w->positions_width, w->model.dim, height, width, out);
 }
 
 bool ij_positions_fixed(const float *rows, int height, int width, int dim) {

@@ -140,7 +140,7 @@ ij_status ij_checkpoint_write(const char *path, const ij_weights *weights, const
 
 ij_status ij_checkpoint_describe(const char *path, ij_train_config *config, int64_t *step, char *notes, size_t notes_bytes, ij_error *err) {
     ij_import *import;
-    IJ_TRY(ij_import_open(path, &import, err));
+    IJ_TRY(ij_import_open(path, NULL, &import, err));
     const ij_import_info *info = ij_import_about(import);
     *config = info->config;
     *step = info->step;
@@ -181,7 +181,7 @@ static ij_status compare_counts(const ij_import *import, const char *path, const
 /* Positions that a file stores and that are not the fixed table are kept as they are. */
 static ij_status take_positions(const ij_import *import, ij_weights *w, ij_error *err) {
     const ij_import_info *info = ij_import_about(import);
-    assert(info->config.model.dim == w->dim); /* the parameters, read before, have it */
+    assert(info->config.model.dim == w->model.dim); /* the parameters, read before, have it */
     return ij_weights_set_positions(w, info->positions_height, info->positions_width, ij_import_positions(import), err);
 }
 
@@ -230,7 +230,7 @@ static ij_status read_moment_offset(const ij_import *import, const char *path, i
 
 ij_status ij_checkpoint_read(const char *path, ij_weights *weights, ij_error *err) {
     ij_import *import;
-    IJ_TRY(ij_import_open(path, &import, err));
+    IJ_TRY(ij_import_open(path, &weights->model, &import, err));
     bool state = ij_import_about(import)->kind == IJ_IMPORT_STATE;
     ij_status status = state ? verify(path, err) : IJ_OK;
     if (status == IJ_OK) status = compare_counts(import, path, weights, err);

@@ -48,9 +48,9 @@ typedef struct exporter {
     const ij_import_info *about;
     ij_origin origin;
     ij_param_table table;
-    char weights[4600];        /* the file that holds them */
-    const char *run;           /* the folder that was asked for, or NULL */
-    float *encoder_positions;  /* [patches, dim] */
+    char weights[4600];         /* the file that holds them */
+    const char *run;            /* the folder that was asked for, or NULL */
+    float *encoder_positions;   /* [patches, dim] */
     float *predictor_positions; /* [patches, pred_dim] */
     ij_safetensors_writer *writer;
     source *sources; /* [sources_max]; the writer points into it */
@@ -269,12 +269,14 @@ static ij_status choose_license(exporter *e, ij_error *err) {
     ij_origin_find(e->weights, e->about->kind == IJ_IMPORT_STATE, &e->origin);
     if (asked) IJ_TRY(ij_license_check(asked, err));
     if (asked && strcmp(e->origin.license, IJ_RELEASED_LICENSE) == 0 && strcmp(asked, IJ_RELEASED_LICENSE) != 0)
-        return ij_fail(err, IJ_ERROR_ARGUMENT, "license %s: these weights come from published ones (%s) under %s, which goes on to hold", asked,
-                       e->origin.name[0] ? e->origin.name : "as their files say", IJ_RELEASED_LICENSE);
+        return ij_fail(err, IJ_ERROR_ARGUMENT, "license %s: these weights come from published ones (%s) under %s, which goes on to hold",
+                       asked, e->origin.name[0] ? e->origin.name : "as their files say", IJ_RELEASED_LICENSE);
     snprintf(e->result->license, sizeof e->result->license, "%s", asked ? asked : e->origin.license);
     if (!e->result->license[0])
-        note(e->result, "the licence of these weights is not known, and none is written (--license TEXT); "
-                        "the checkpoints that Meta published are %s\n", IJ_RELEASED_LICENSE);
+        note(e->result,
+             "the licence of these weights is not known, and none is written (--license TEXT); "
+             "the checkpoints that Meta published are %s\n",
+             IJ_RELEASED_LICENSE);
     return IJ_OK;
 }
 
@@ -305,7 +307,7 @@ static ij_status make_positions(exporter *e, ij_error *err) {
 static ij_status prepare(exporter *e, const char *in, const char *out, ij_error *err) {
     IJ_TRY(ij_checkpoint_find(in, e->weights, sizeof e->weights, NULL, 0, err));
     if (strcmp(in, e->weights) != 0) e->run = in;
-    IJ_TRY(ij_import_open(e->weights, &e->import, err));
+    IJ_TRY(ij_import_open(e->weights, NULL, &e->import, err));
     e->about = ij_import_about(e->import);
     note(e->result, "%s", e->about->notes);
     IJ_TRY(choose(e, out, err));
@@ -332,8 +334,10 @@ static ij_status write_weights(exporter *e, const char *path, ij_error *err) {
         status = e->result->to == IJ_EXPORT_SAFETENSORS ? put_metadata(e, err) : ij_safetensors_put(e->writer, "format", "pt", err);
     ij_safetensors_writer *writer = e->writer;
     e->writer = NULL;
-    if (status == IJ_OK) status = ij_safetensors_finish(writer, err);
-    else ij_safetensors_abandon(writer);
+    if (status == IJ_OK)
+        status = ij_safetensors_finish(writer, err);
+    else
+        ij_safetensors_abandon(writer);
     e->result->bytes = e->bytes;
     return status;
 }
@@ -458,8 +462,7 @@ ij_status ij_export(const char *in, const char *out, const ij_export_options *op
     exporter e = {.options = options, .result = result};
     ij_status status = prepare(&e, in, path, err);
     if (status == IJ_OK) status = check_output(&e, path, err);
-    if (status == IJ_OK)
-        status = result->to == IJ_EXPORT_SAFETENSORS ? write_weights(&e, path, err) : write_folder(&e, path, err);
+    if (status == IJ_OK) status = result->to == IJ_EXPORT_SAFETENSORS ? write_weights(&e, path, err) : write_folder(&e, path, err);
     release(&e);
     return status;
 }

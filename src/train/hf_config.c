@@ -248,9 +248,7 @@ static ij_status read_transformers(const reader *r, ij_hf_config *c) {
     return IJ_OK;
 }
 
-static bool is_side(const cJSON *item) {
-    return cJSON_IsNumber(item) && item->valuedouble >= 1 && item->valuedouble <= SIDE_MAX;
-}
+static bool is_side(const cJSON *item) { return cJSON_IsNumber(item) && item->valuedouble >= 1 && item->valuedouble <= SIDE_MAX; }
 
 /* "squash": both sides to size / crop_pct, then the centre. All of the picture, or the part that `trained` takes. */
 static ij_status squash(const reader *r, double part, ij_preprocess *p) {
@@ -278,8 +276,7 @@ static ij_status read_timm_picture(const reader *r, ij_hf_config *c) {
     if (!bicubic && strcmp(interpolation, "bilinear") != 0)
         return refuse(r, "interpolation", "another filter than bicubic and bilinear", "these two are");
     bool squashed = strcmp(mode, "squash") == 0;
-    if (!squashed && strcmp(mode, "center") != 0)
-        return refuse(r, "crop_mode", "neither \"center\" nor \"squash\"", "these two are");
+    if (!squashed && strcmp(mode, "center") != 0) return refuse(r, "crop_mode", "neither \"center\" nor \"squash\"", "these two are");
     if (!c->image_height) return IJ_OK;
     int smaller = c->image_height < c->image_width ? c->image_height : c->image_width;
     out->preprocess = (ij_preprocess){.resize = IJ_RESIZE_SHORTER,

@@ -2,17 +2,15 @@
 #include "train/import.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "model/positions.h"
 #include "train/checkpoint.h"
 #include "train/import_file.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define POSITIONS_DIFFER 1e-5f /* from the fixed table: more than any float arithmetic leaves */
 
 /* ---- texts ---- */
 
@@ -126,19 +124,13 @@ ij_status ij_import_read(const ij_import *import, ij_slot slot, const ij_param *
 static ij_status read_positions(const ij_import *import, const ij_tensor_entry *e, int dim, float **out, bool *differ, ij_error *err) {
     int64_t count = (int64_t)import->info.positions_height * import->info.positions_width * dim;
     char shape[128];
-    float *table = NULL;
     ij_shape_text(shape, sizeof shape, e->ndim, e->shape);
     if (e->count != count || e->shape[e->ndim - 1] != dim)
         return ij_fail(err, IJ_ERROR_MISMATCH, "%s: %s has shape %s, a grid of %d x %d patches of width %d needs %lld numbers",
                        import->path, e->name, shape, import->info.positions_height, import->info.positions_width, dim, (long long)count);
     IJ_TRY(ij_alloc(out, count, sizeof **out, "positions", err));
     IJ_TRY(ij_tensor_file_read(import->file, e, 0, count, *out, err));
-    IJ_TRY(ij_alloc(&table, count, sizeof *table, "positions", err));
-    ij_positions(import->info.positions_height, import->info.positions_width, dim, table);
-    *differ = false;
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabsf((*out)[i] - table[i]) <= POSITIONS_DIFFER)) *differ = true;
-    free(table);
+    *differ = !ij_positions_fixed(*out, import->info.positions_height, import->info.positions_width, dim);
     return IJ_OK;
 }
 
@@ -234,13 +226,15 @@ static ij_status open_all(ij_import *import, ij_error *err) {
     return IJ_OK;
 }
 
-ij_status ij_import_open(const char *path, ij_import **out, ij_error *err) {
+ij_status ij_import_open(const char *path, const ij_model_config *reader, ij_import **out, ij_error *err) {
     ij_import *import;
     *out = NULL;
     if (strlen(path) >= sizeof import->path) return ij_fail(err, IJ_ERROR_ARGUMENT, "path too long: %.200s", path);
     IJ_TRY(ij_alloc(&import, 1, sizeof *import, "import", err));
     strcpy(import->path, path);
+    import->reader = reader;
     ij_status status = open_all(import, err);
+    import->reader = NULL;
     if (status == IJ_OK)
         *out = import;
     else

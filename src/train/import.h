@@ -12,7 +12,7 @@
  *
  * Sizes are those of the tensors. What tensors do not tell:
  *   heads        the sidecar; config.json; else those of the preset (model/config.h) whose width, depth and MLP width the tensors have;
- *                else an error
+ *                else the reader's; else an error
  *   image size   the sidecar; config.json; else that of a square grid of the stored positions; else an error
  *   norm_eps     the sidecar; config.json; else 1e-6
  *   mean, std    the sidecar; preprocessor_config.json, or timm's pretrained_cfg; else ImageNet's, with which published models were trained
@@ -50,8 +50,9 @@ typedef struct ij_import_info {
     char notes[2048];                      /* what a user should see, one line each; "" if nothing */
 } ij_import_info;
 
-/* path: a file, or a folder of transformers or timm. Reads names, not weights; needs no device. */
-ij_status ij_import_open(const char *path, ij_import **out, ij_error *err);
+/* path: a file, or a folder of transformers or timm. Reads names, not weights; needs no device. reader (may be NULL): the model that it is to
+ * be read into, which gives the heads where nothing in or beside the file does. */
+ij_status ij_import_open(const char *path, const ij_model_config *reader, ij_import **out, ij_error *err);
 void ij_import_close(ij_import *import); /* NULL is fine */
 const ij_import_info *ij_import_about(const ij_import *import);
 

@@ -18,6 +18,7 @@ typedef struct import_net {
 struct ij_import {
     ij_import_info info;
     char path[4096];
+    const ij_model_config *reader; /* while opening; NULL: none */
     ij_tensor_file *file;
     import_net nets[NET_COUNT];
     ij_param_table table; /* of the file's model */

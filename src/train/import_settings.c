@@ -199,13 +199,14 @@ static ij_status read_sidecar(ij_import *import, const ij_model_config *measured
     snprintf(model, sizeof model, "%s", c->model_name);
     ij_status status = open_sidecar(import, &text, path, err);
     if (status == IJ_OK) status = need_known(import, &text, path, err);
-    bool own_eps = gives(&text, "meta.norm_eps");
+    bool own_eps = gives(&text, "meta.norm_eps"), own_heads = gives(&text, "meta.pred_num_heads");
     strcpy(c->model_name, "custom"); /* a preset would put its own sizes over the tensors' */
     if (status == IJ_OK) status = ij_train_config_read(&text, c, NULL, 0, err);
     ij_config_text_free(&text);
     IJ_TRY(status);
     if (strcmp(c->model_name, "custom") == 0) strcpy(c->model_name, model);
     if (!own_eps) c->model.norm_eps = norm_eps;
+    if (import->reader && !own_heads) c->model.pred_heads = import->reader->pred_heads;
     IJ_TRY(check_sidecar(import, measured, path, err));
     c->model.hidden = measured->hidden;
     if (!import->info.has_predictor) return ij_model_check(&c->model, err);
@@ -239,6 +240,7 @@ ij_status import_settings(ij_import *import, const ij_model_config *measured, ij
     snprintf(c->model_name, sizeof c->model_name, "%s", preset ? preset : "custom");
     if (preset) (void)ij_model_preset(preset, m, err);
     IJ_TRY(read_hf(import, measured, err));
+    if (import->reader && !m->heads) m->heads = import->reader->heads;
     int net = import->info.has_target ? NET_TARGET : NET_CONTEXT;
     const ij_tensor_entry *positions = import_find(import, net, "pos_embed");
     bool known = find_image_size(import, positions);

@@ -135,9 +135,11 @@ static void write_evaluation(FILE *out, const ij_model_card *card) {
     const cJSON *rows = cJSON_GetObjectItemCaseSensitive(tree, "rows");
     double step = number_of(tree, "step");
     if (count_rows(rows, true)) {
-        fprintf(out, "## Measured\n\nBy `ijepa eval`, after step %.0f%s. Accuracy on the test images with its 95 %% interval; settings were "
-                     "chosen on held-out training images.\n`random`: the same architecture at its random initialisation; `pixels`: the raw "
-                     "pixels.\n\n", step, step == (double)card->about->step ? "" : " (these weights are of another step)");
+        fprintf(out,
+                "## Measured\n\nBy `ijepa eval`, after step %.0f%s. Accuracy on the test images with its 95 %% interval; settings were "
+                "chosen on held-out training images.\n`random`: the same architecture at its random initialisation; `pixels`: the raw "
+                "pixels.\n\n",
+                step, step == (double)card->about->step ? "" : " (these weights are of another step)");
         write_rows(out, rows, true);
         fputc('\n', out);
     }
@@ -198,18 +200,22 @@ static void write_use(FILE *out, const ij_model_card *card) {
     const char *open = m->channels == 3 ? "Image.open(\"picture.jpg\").convert(\"RGB\")" : "Image.open(\"picture.png\").convert(\"L\")";
     fprintf(out, "## Use\n\n```python\nimport torch\nfrom PIL import Image\n");
     if (card->to == IJ_EXPORT_TIMM)
-        fprintf(out, "import timm\n\n"
-                     "model = timm.create_model(\"local-dir:%s\", pretrained=True).eval()\n"
-                     "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))\n"
-                     "with torch.no_grad():\n"
-                     "    patches = model.forward_features(transform(%s)[None])", card->title, open);
+        fprintf(out,
+                "import timm\n\n"
+                "model = timm.create_model(\"local-dir:%s\", pretrained=True).eval()\n"
+                "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))\n"
+                "with torch.no_grad():\n"
+                "    patches = model.forward_features(transform(%s)[None])",
+                card->title, open);
     else
-        fprintf(out, "from transformers import AutoImageProcessor, AutoModel\n\n"
-                     "processor = AutoImageProcessor.from_pretrained(\"%s\", use_fast=True)\n"
-                     "model = AutoModel.from_pretrained(\"%s\")\n"
-                     "pixels = processor(%s, return_tensors=\"pt\")\n"
-                     "with torch.no_grad():\n"
-                     "    patches = model(**pixels).last_hidden_state", card->title, card->title, open);
+        fprintf(out,
+                "from transformers import AutoImageProcessor, AutoModel\n\n"
+                "processor = AutoImageProcessor.from_pretrained(\"%s\", use_fast=True)\n"
+                "model = AutoModel.from_pretrained(\"%s\")\n"
+                "pixels = processor(%s, return_tensors=\"pt\")\n"
+                "with torch.no_grad():\n"
+                "    patches = model(**pixels).last_hidden_state",
+                card->title, card->title, open);
     fprintf(out, "  # [1, %d, %d]\nfeatures = patches.mean(1)  # [1, %d]\n```\n\n", ij_patches(m), m->dim, m->dim);
 }
 
@@ -234,7 +240,8 @@ static void write_preprocessing(FILE *out, const ij_model_card *card) {
         fputc(row ? '.' : ',', out);
     }
     if (c->pad_to) fprintf(out, " Smaller pictures were put into the middle of a black %d x %d before.", c->pad_to, c->pad_to);
-    fprintf(out, "\nTraining resampled floats in one pass; libraries that resample bytes round each direction, by at most about 1/255.\n\n");
+    fprintf(out,
+            "\nTraining resampled floats in one pass; libraries that resample bytes round each direction, by at most about 1/255.\n\n");
 }
 
 static void grouped(int64_t value, char out[32]) {
@@ -252,11 +259,16 @@ static void write_description(FILE *out, const ij_model_card *card) {
     const ij_model_config *m = &card->about->config.model;
     char parameters[32];
     grouped(card->parameters, parameters);
-    fprintf(out, "# %s\n\n%s of an I-JEPA ([Assran et al. 2023](https://arxiv.org/abs/2301.08243)): a vision transformer without a class token.\n"
-                 "%d blocks, width %d, %d heads, patches of %d x %d, images of %d x %d, %d channel%s; %s parameters, %s.\n",
-            card->title, !card->encoder_known ? "The encoder" : card->encoder == IJ_EXPORT_CONTEXT ? "The context encoder" : "The target encoder",
-            m->depth, m->dim, m->heads, m->patch_size, m->patch_size, m->image_height, m->image_width, m->channels, m->channels > 1 ? "s" : "",
-            parameters, words[card->dtype]);
+    fprintf(
+        out,
+        "# %s\n\n%s of an I-JEPA ([Assran et al. 2023](https://arxiv.org/abs/2301.08243)): a vision transformer without a class token.\n"
+        "%d blocks, width %d, %d heads, patches of %d x %d, images of %d x %d, %d channel%s; %s parameters, %s.\n",
+        card->title,
+        !card->encoder_known                 ? "The encoder"
+        : card->encoder == IJ_EXPORT_CONTEXT ? "The context encoder"
+                                             : "The target encoder",
+        m->depth, m->dim, m->heads, m->patch_size, m->patch_size, m->image_height, m->image_width, m->channels, m->channels > 1 ? "s" : "",
+        parameters, words[card->dtype]);
     if (card->about->kind == IJ_IMPORT_STATE)
         fprintf(out, "Trained with ijepa for %" PRId64 " steps.\n\n", card->about->step);
     else

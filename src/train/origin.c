@@ -103,7 +103,7 @@ void ij_origin_find(const char *path, bool own, ij_origin *out) {
 
 ij_status ij_license_check(const char *license, ij_error *err) {
     size_t length = strlen(license);
-    bool good = length > 0 && length < sizeof ((ij_origin *)0)->license;
+    bool good = length > 0 && length < sizeof((ij_origin *)0)->license;
     for (const char *c = license; *c && good; c++) good = isalnum((unsigned char)*c) || strchr(".-+", *c);
     if (good) return IJ_OK;
     return ij_fail(err, IJ_ERROR_ARGUMENT, "license \"%.80s\": an identifier is expected, as mit, cc-by-4.0 or other", license);

@@ -66,11 +66,15 @@ static void sweep(double *d, double *e, int low, int high) {
     e[high] = 0;
 }
 
+/* What counts as nothing is measured by the whole matrix, not by the neighbours: of a singular one whole blocks are rounding alone, and rotating
+ * these might not end. The reflections have left an error of that size anyway. */
 static bool iterate(double *d, double *e, int n) {
+    double norm = 0;
+    for (int i = 0; i < n; i++) norm = fmax(norm, fabs(d[i]) + fabs(e[i]));
     for (int low = 0; low < n; low++)
         for (int turn = 0;; turn++) {
             int high = low;
-            while (high < n - 1 && fabs(e[high]) > DBL_EPSILON * (fabs(d[high]) + fabs(d[high + 1]))) high++;
+            while (high < n - 1 && fabs(e[high]) > DBL_EPSILON * norm) high++;
             if (high == low) break;
             if (turn == TURNS_MAX) return false;
             sweep(d, e, low, high);
@@ -92,49 +96,6 @@ ij_status ij_eigenvalues(double *a, int n, double *eigenvalues, ij_error *err) {
     return done ? IJ_OK : ij_fail(err, IJ_ERROR_NUMBER, "eigenvalues of a %d x %d matrix: no convergence", n, n);
 }
 
-ij_status ij_rankme(const float *gram, int n, double *rank, ij_error *err) {
-    double *a, *values = NULL, largest = 0, total = 0, entropy = 0;
-    IJ_TRY(ij_alloc(&a, (int64_t)n * n + n, sizeof *a, "Gram matrix", err));
-    values = a + (size_t)n * (size_t)n;
-    for (size_t i = 0; i < (size_t)n * (size_t)n; i++) a[i] = (double)gram[i];
-    ij_status status = ij_eigenvalues(a, n, values, err);
-    for (int i = 0; i < n && status == IJ_OK; i++) largest = fmax(largest, values[i]);
-    for (int i = 0; i < n && status == IJ_OK; i++) {
-        values[i] = values[i] > ROUNDING * largest ? sqrt(values[i]) : 0;
-        total += values[i];
-    }
-    for (int i = 0; i < n && status == IJ_OK; i++)
-        if (values[i] > 0) entropy -= values[i] / total * log(values[i] / total);
-    if (status == IJ_OK) *rank = total > 0 ? exp(entropy) : 0;
-    free(a);
-    return status;
-}
-
-static int descending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x < y) - (x > y);
-}
-
-/* The lower triangle of a [n, n], positive definite, becomes L with L L^T = a. */
-static bool cholesky(double *a, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j <= i; j++) {
-            double sum = a[i * n + j];
-            for (size_t k = 0; k < j; k++) sum -= a[i * n + k] * a[j * n + k];
-            if (i == j && !(sum > 0)) return false;
-            a[i * n + j] = i == j ? sqrt(sum) : sum / a[j * n + j];
-        }
-    return true;
-}
-
-/* x becomes L^-1 x. */
-static void solve(const double *l, size_t n, double *x) {
-    for (size_t i = 0; i < n; i++) {
-        for (size_t k = 0; k < i; k++) x[i] -= l[i * n + k] * x[k];
-        x[i] /= l[i * n + i];
-    }
-}
-
 /* exp of the entropy of values / their sum; what is below 0 by rounding is nothing. */
 static double effective_number(const double *values, int64_t count) {
     double total = 0, entropy = 0;
@@ -144,7 +105,50 @@ static double effective_number(const double *values, int64_t count) {
     return total > 0 ? exp(entropy) : 0;
 }
 
-/* The eigenvalues of (W + d I)^-1 B are those of the small matrix X X^T / images, X [images, n] = centred L^-T. */
+ij_status ij_rankme(const float *gram, int n, double *rank, ij_error *err) {
+    double *a, *values = NULL, largest = 0;
+    IJ_TRY(ij_alloc(&a, (int64_t)n * n + n, sizeof *a, "Gram matrix", err));
+    values = a + (size_t)n * (size_t)n;
+    for (size_t i = 0; i < (size_t)n * (size_t)n; i++) a[i] = (double)gram[i];
+    ij_status status = ij_eigenvalues(a, n, values, err);
+    for (int i = 0; i < n && status == IJ_OK; i++) largest = fmax(largest, values[i]);
+    for (int i = 0; i < n && status == IJ_OK; i++) {
+        values[i] = values[i] > ROUNDING * largest ? sqrt(values[i]) : 0;
+    }
+    if (status == IJ_OK) *rank = effective_number(values, n);
+    free(a);
+    return status;
+}
+
+static int descending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* The upper triangle of a [n, n], positive definite, becomes U with U^T U = a: row after row, each taken off all below it. */
+static bool cholesky(double *a, size_t n) {
+    for (size_t k = 0; k < n; k++) {
+        double *row = a + k * n;
+        if (!(row[k] > 0)) return false;
+        double root = sqrt(row[k]);
+        for (size_t j = k; j < n; j++) row[j] /= root;
+        for (size_t i = k + 1; i < n; i++) {
+            double factor = row[i], *below = a + i * n;
+            for (size_t j = i; j < n; j++) below[j] -= factor * row[j];
+        }
+    }
+    return true;
+}
+
+/* x becomes U^-T x. */
+static void solve(const double *u, size_t n, double *x) {
+    for (size_t k = 0; k < n; k++) {
+        double factor = x[k] /= u[k * n + k];
+        for (size_t j = k + 1; j < n; j++) x[j] -= factor * u[k * n + j];
+    }
+}
+
+/* The eigenvalues of (W + d I)^-1 B are those of the small matrix X X^T / images, X [images, n] = centred U^-1. */
 static ij_status lidar(double *w, double *centred, int64_t images, size_t n, double ridge, double *rank, ij_error *err) {
     double *small;
     for (size_t d = 0; d < n; d++) w[d * n + d] += ridge;
@@ -176,16 +180,20 @@ ij_status ij_image_spectrum(const float *within, const float *means, int64_t ima
     double *memory, between = 0, total = 0;
     *stats = (ij_image_stats){NAN, NAN, NAN};
     IJ_TRY(ij_alloc(&memory, 2 * (int64_t)n * n + images * n, sizeof *memory, "spectrum of the features", err));
-    double *w = memory, *all = w + size * size, *centred = all + size * size;
+    double *w = memory, *all = w + size * size, *centred = all + size * size; /* all: its lower triangle */
     centre(means, images, size, centred);
-    for (size_t i = 0; i < size; i++)
-        for (size_t j = 0; j < size; j++) {
-            double b = 0;
-            for (int64_t k = 0; k < images; k++) b += centred[(size_t)k * size + i] * centred[(size_t)k * size + j] / (double)images;
-            w[i * size + j] = (double)within[i * size + j] / (double)(images * patches);
-            all[i * size + j] = w[i * size + j] + b;
-            if (i == j) between += b, total += all[i * size + j];
+    for (int64_t k = 0; k < images; k++)
+        for (size_t i = 0; i < size; i++) {
+            const double *row = centred + (size_t)k * size;
+            double part = row[i] / (double)images;
+            for (size_t j = 0; j <= i; j++) all[i * size + j] += part * row[j];
         }
+    for (size_t i = 0; i < size; i++) {
+        between += all[i * size + i];
+        for (size_t j = 0; j < size; j++) w[i * size + j] = (double)within[i * size + j] / (double)(images * patches);
+        for (size_t j = 0; j <= i; j++) all[i * size + j] += w[i * size + j];
+        total += all[i * size + i];
+    }
     ij_status status = ij_eigenvalues(all, n, eigenvalues, err);
     if (status == IJ_OK) qsort(eigenvalues, size, sizeof *eigenvalues, descending);
     for (int i = 0; i < n && status == IJ_OK; i++) eigenvalues[i] = fmax(eigenvalues[i], 0);

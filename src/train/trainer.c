@@ -328,6 +328,9 @@ static ij_status place_model(ij_trainer *t, const char *path, const ij_import_in
                 info->epoch, t->steps, t->config.schedule.steps_per_epoch);
         return ij_hint(err, "--set optimization.epochs=%" PRId64 " goes on", info->epoch + 100);
     }
+    if (info->config.model.heads != t->config.model.heads)
+        return ij_fail(err, IJ_ERROR_MISMATCH, "%s has %d attention heads, the configuration %d (meta.num_heads)", path,
+                       info->config.model.heads, t->config.model.heads);
     if (info->config.model.norm_eps != t->config.model.norm_eps)
         say(t, "%s has LayerNorm eps %g, this run's is %g: --set meta.norm_eps=%g takes the file's", path,
             (double)info->config.model.norm_eps, (double)t->config.model.norm_eps, (double)info->config.model.norm_eps);
@@ -339,7 +342,7 @@ static ij_status place_model(ij_trainer *t, const char *path, const ij_import_in
 
 static ij_status adopt(ij_trainer *t, const char *path, ij_error *err) {
     ij_import *import;
-    IJ_TRY(ij_import_open(path, &import, err));
+    IJ_TRY(ij_import_open(path, &t->config.model, &import, err));
     const ij_import_info *info = ij_import_about(import);
     bool state = info->kind == IJ_IMPORT_STATE;
     say_lines(t, info->notes);

@@ -19,8 +19,8 @@
 #define TRIVIAL_LEFT 0.4 /* of the first look's trivial loss */
 #define HEIGHT_LEFT 0.6  /* of the highest rank */
 #define COSINE_ONE 0.999
-#define COSINE_HIGH                                                                                                                        \
-    0.98 /* a learning run (sigreg, seed 4) had .97 after 11,000 images; .997 and more in runs that collapse to the position */
+/* A learning run (sigreg, seed 4) had .97 after 11,000 images; runs that collapse to the position have .997 and more. */
+#define COSINE_HIGH 0.98
 /* .01: 4e-5 in the first collapsed run, learning runs are above .012 from 4,800 images on; before the ratio has settled they are at .001
  * to .008, and are not judged. */
 #define PREDICTION_VARIANCE 0.01
