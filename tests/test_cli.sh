@@ -176,6 +176,7 @@ stop INT 130 twice
 steps=$(($(wc -l <"$work/run/log.csv") - 1 + 7))
 expect 1 'hint: --resume continues it' train $tiny --out "$work/run"
 expect 0 'resumed from' train --resume --out "$work/run" --steps $steps
+expect 2 "to continue: ijepa train --resume --out RUN" train --resume "$work/run"
 holds 'the log has every step once' test "$(wc -l <"$work/run/log.csv")" = $((steps + 1))
 holds 'the run is drawn' test -s "$work/run/loss.png"
 { printf '\000\000\010\003\000\000\000\060\000\000\000\020\000\000\000\020'; head -c $((images * 256)) /dev/zero; } >"$work/black-images-idx3-ubyte"

@@ -141,7 +141,7 @@ START_TEST(test_unknown_heads_have_a_remedy) {
     remove(sidecar);
     CHECK_FAILS(ij_import_open(path, NULL, &import, &err), IJ_ERROR_MISMATCH);
     ck_assert_msg(strstr(err.text, "heads") && strstr(err.hint, "num_heads") && strstr(err.hint, ".safetensors.yaml"), "%s", err.hint);
-    ij_model_config reader = {.heads = 4, .pred_heads = 2};
+    ij_model_config reader = {.dim = DIM, .heads = 4};
     CHECK_OK(ij_import_open(path, &reader, &import, &err));
     ck_assert_int_eq(ij_import_about(import)->config.model.heads, 4);
     ij_import_close(import);

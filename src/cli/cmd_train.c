@@ -204,12 +204,12 @@ static int prepare(const request *r, const ijepa_device_options *device) {
     return code;
 }
 
-/* CONFIG.yaml, and what --resume may name behind itself, in either order. */
+/* CONFIG.yaml, and what --resume may name behind itself: whatever does not end in .yaml or .yml. */
 static void sort_operands(request *r, char **argv, int operands) {
     for (int i = 1; i <= operands; i++) {
         size_t length = strlen(argv[i]);
         bool yaml = (length > 5 && strcmp(argv[i] + length - 5, ".yaml") == 0) || (length > 4 && strcmp(argv[i] + length - 4, ".yml") == 0);
-        if (r->resume && (r->config || (operands == 2 && !yaml)))
+        if (r->resume && !yaml)
             r->checkpoint = argv[i], r->resume = false;
         else
             r->config = argv[i];

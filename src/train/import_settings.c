@@ -206,11 +206,12 @@ static ij_status read_sidecar(ij_import *import, const ij_model_config *measured
     IJ_TRY(status);
     if (strcmp(c->model_name, "custom") == 0) strcpy(c->model_name, model);
     if (!own_eps) c->model.norm_eps = norm_eps;
-    if (import->reader && !own_heads) c->model.pred_heads = import->reader->pred_heads;
     IJ_TRY(check_sidecar(import, measured, path, err));
     c->model.hidden = measured->hidden;
     if (!import->info.has_predictor) return ij_model_check(&c->model, err);
     c->model.pred_dim = measured->pred_dim, c->model.pred_depth = measured->pred_depth, c->model.pred_hidden = measured->pred_hidden;
+    bool same = import->reader && import->reader->pred_dim == measured->pred_dim;
+    if (same && !own_heads) c->model.pred_heads = import->reader->pred_heads;
     return ij_model_check(&c->model, err);
 }
 
@@ -240,7 +241,7 @@ ij_status import_settings(ij_import *import, const ij_model_config *measured, ij
     snprintf(c->model_name, sizeof c->model_name, "%s", preset ? preset : "custom");
     if (preset) (void)ij_model_preset(preset, m, err);
     IJ_TRY(read_hf(import, measured, err));
-    if (import->reader && !m->heads) m->heads = import->reader->heads;
+    if (!m->heads && import->reader && import->reader->dim == m->dim) m->heads = import->reader->heads;
     int net = import->info.has_target ? NET_TARGET : NET_CONTEXT;
     const ij_tensor_entry *positions = import_find(import, net, "pos_embed");
     bool known = find_image_size(import, positions);
