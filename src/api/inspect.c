@@ -10,7 +10,6 @@
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,15 +29,6 @@ typedef struct looker {
     owner *owner;
     int64_t measured; /* elements read for statistics so far */
 } looker;
-
-static void note(ijepa_inspect_result *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void note(ijepa_inspect_result *out, const char *format, ...) {
-    size_t used = strlen(out->notes);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(out->notes + used, sizeof out->notes - used, format, args);
-    va_end(args);
-}
 
 /* ---- numbers ---- */
 
@@ -162,7 +152,7 @@ static void describe_model(ijepa_inspect_result *out, const ij_import_info *abou
     memcpy(out->info.mean, c->mean, sizeof out->info.mean);
     memcpy(out->info.std, c->std, sizeof out->info.std);
     snprintf(out->what, sizeof out->what, "%s", about->title);
-    note(out, "%s", about->notes);
+    ij_append(out->notes, sizeof out->notes, "%s", about->notes);
     if (ij_param_table_make(m, &table, err) != IJ_OK) return;
     out->info.parameters = table.encoder_elements;
     if (about->has_predictor) out->predictor_parameters = table.elements - table.encoder_elements;
@@ -181,7 +171,7 @@ static void describe_other(ijepa_inspect_result *out, const ij_tensor_file *file
     }
     snprintf(out->what, sizeof out->what, "no model that ijepa opens; %" PRId64 " tensor%s", out->tensor_count,
              out->tensor_count == 1 ? "" : "s");
-    note(out, "as a model: %s\n", why->text);
+    ij_append(out->notes, sizeof out->notes, "as a model: %s\n", why->text);
 }
 
 static void describe(ijepa_inspect_result *out, const ij_tensor_file *file) {

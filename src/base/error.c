@@ -2,6 +2,7 @@
 #include "base/error.h"
 
 #include <stdio.h>
+#include <string.h>
 
 ij_status ij_fail_va(ij_error *err, ij_status status, const char *format, va_list args) {
     if (!err) return status;
@@ -29,6 +30,18 @@ ij_status ij_hint(ij_error *err, const char *format, ...) {
     vsnprintf(err->hint, sizeof err->hint, format, args);
     va_end(args);
     return err->status;
+}
+
+void ij_append_va(char *text, size_t bytes, const char *format, va_list args) {
+    size_t used = strlen(text);
+    vsnprintf(text + used, bytes - used, format, args);
+}
+
+void ij_append(char *text, size_t bytes, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    ij_append_va(text, bytes, format, args);
+    va_end(args);
 }
 
 const char *ij_status_name(ij_status status) {

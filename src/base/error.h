@@ -7,6 +7,7 @@
 #define IJ_BASE_ERROR_H
 
 #include <stdarg.h>
+#include <stddef.h>
 
 /* One list for codes and their words. */
 #define IJ_STATUS_LIST(X)                                                                                                                  \
@@ -38,6 +39,10 @@ ij_status ij_fail_va(ij_error *err, ij_status status, const char *format, va_lis
 
 /* Adds a hint to an error that is already filled; does nothing when err is NULL. Returns err's status. */
 ij_status ij_hint(ij_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Adds to a text in `bytes` bytes of memory what still fits; for notes that come line by line. */
+void ij_append(char *text, size_t bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void ij_append_va(char *text, size_t bytes, const char *format, va_list args);
 
 const char *ij_status_name(ij_status status);
 

@@ -7,12 +7,12 @@
 #include "ops/op.h"
 #include "train/checkpoint.h"
 #include "train/export_files.h"
+#include "train/import_names.h"
 
 #include <errno.h>
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,15 +59,6 @@ typedef struct exporter {
     float *values;
     uint64_t bytes, done; /* of tensors: in all, written */
 } exporter;
-
-static void note(ij_export_result *result, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void note(ij_export_result *result, const char *format, ...) {
-    size_t used = strlen(result->notes);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(result->notes + used, sizeof result->notes - used, format, args);
-    va_end(args);
-}
 
 /* ---- numbers on their way ---- */
 
@@ -156,53 +147,19 @@ static ij_status add_net(exporter *e, const char *prefix, ij_slot slot, bool pre
     return add_positions(e, name, predictor, err);
 }
 
-/* "blocks.3.attn.proj.weight" is "encoder.layer.3.attention.output.dense.weight" in transformers 4.x. */
-static const struct {
-    const char *released, *hf;
-} hf_parts[] = {{"norm1", "layernorm_before"},
-                {"norm2", "layernorm_after"},
-                {"attn.proj", "attention.output.dense"},
-                {"mlp.fc1", "intermediate.dense"},
-                {"mlp.fc2", "output.dense"}};
-
-static void hf_name(const char *released, char out[NAME_BYTES]) {
-    int layer, end = 0;
-    const char *leaf = strrchr(released, '.');
-    if (sscanf(released, "blocks.%d.%n", &layer, &end) == 1 && end) {
-        for (int i = 0; i < IJ_COUNT(hf_parts); i++)
-            if ((size_t)(leaf - released - end) == strlen(hf_parts[i].released) &&
-                strncmp(released + end, hf_parts[i].released, strlen(hf_parts[i].released)) == 0)
-                snprintf(out, NAME_BYTES, "encoder.layer.%d.%s%s", layer, hf_parts[i].hf, leaf);
-    } else {
-        bool norm = strncmp(released, "norm.", 5) == 0;
-        snprintf(out, NAME_BYTES, "%s%s", norm ? "layernorm" : "embeddings.patch_embeddings.projection", leaf);
-    }
-}
-
-/* qkv, rows q, k, v, as three tensors. */
-static ij_status add_hf_qkv(exporter *e, ij_slot slot, const ij_param *p, ij_error *err) {
-    static const char *const parts[] = {"query", "key", "value"};
-    int64_t shape[4] = {p->shape[0] / 3, p->shape[1]};
-    for (int i = 0; i < 3; i++) {
-        char name[NAME_BYTES];
-        snprintf(name, sizeof name, "encoder.layer.%d.attention.attention.%s%s", atoi(p->name + 7), parts[i], strrchr(p->name, '.'));
-        IJ_TRY(add(e, name, (block){slot, p, NULL}, i * p->count / 3, p->dims, shape, err));
-    }
-    return IJ_OK;
-}
-
+/* The names of transformers' files; qkv, whose rows are q, k, v, as three tensors. */
 static ij_status add_hf(exporter *e, ij_slot slot, ij_error *err) {
+    char names[3][IJ_NAME_BYTES];
     for (int i = 0; i < e->table.encoder_count; i++) {
         const ij_param *p = &e->table.params[i];
-        char name[NAME_BYTES];
-        if (strstr(p->name, ".attn.qkv.")) {
-            IJ_TRY(add_hf_qkv(e, slot, p, err));
-            continue;
-        }
-        hf_name(p->name, name);
-        IJ_TRY(add(e, name, (block){slot, p, NULL}, 0, p->dims, p->shape, err));
+        int count = ij_foreign_names(IJ_NAMING_HF, p->name, names);
+        int64_t shape[4];
+        memcpy(shape, p->shape, sizeof shape);
+        shape[0] /= count;
+        for (int k = 0; k < count; k++) IJ_TRY(add(e, names[k], (block){slot, p, NULL}, k * p->count / count, p->dims, shape, err));
     }
-    return add_positions(e, "embeddings.position_embeddings", false, err);
+    ij_foreign_names(IJ_NAMING_HF, "pos_embed", names);
+    return add_positions(e, names[0], false, err);
 }
 
 static ij_status add_released(exporter *e, ij_error *err) {
@@ -273,10 +230,10 @@ static ij_status choose_license(exporter *e, ij_error *err) {
                        asked, e->origin.name[0] ? e->origin.name : "as their files say", IJ_RELEASED_LICENSE);
     snprintf(e->result->license, sizeof e->result->license, "%s", asked ? asked : e->origin.license);
     if (!e->result->license[0])
-        note(e->result,
-             "the licence of these weights is not known, and none is written (--license TEXT); "
-             "the checkpoints that Meta published are %s\n",
-             IJ_RELEASED_LICENSE);
+        ij_append(e->result->notes, sizeof e->result->notes,
+                  "the licence of these weights is not known, and none is written (--license TEXT); "
+                  "the checkpoints that Meta published are %s\n",
+                  IJ_RELEASED_LICENSE);
     return IJ_OK;
 }
 
@@ -309,7 +266,7 @@ static ij_status prepare(exporter *e, const char *in, const char *out, ij_error 
     if (strcmp(in, e->weights) != 0) e->run = in;
     IJ_TRY(ij_import_open(e->weights, NULL, &e->import, err));
     e->about = ij_import_about(e->import);
-    note(e->result, "%s", e->about->notes);
+    ij_append(e->result->notes, sizeof e->result->notes, "%s", e->about->notes);
     IJ_TRY(choose(e, out, err));
     IJ_TRY(ij_param_table_make(&e->about->config.model, &e->table, err));
     int64_t largest = 1;

@@ -16,12 +16,12 @@
 
 void import_note(ij_import *import, const char *format, ...) {
     char *notes = import->info.notes;
-    size_t used = strlen(notes), room = sizeof import->info.notes;
+    size_t room = sizeof import->info.notes;
     va_list args;
     va_start(args, format);
-    if (used + 2 < room) vsnprintf(notes + used, room - used - 1, format, args);
+    ij_append_va(notes, room - 1, format, args); /* the line's end fits in any case */
     va_end(args);
-    if (used + 2 < room) strcat(notes, "\n");
+    ij_append(notes, room, "\n");
 }
 
 void name_list_add(name_list *list, const char *name) {
